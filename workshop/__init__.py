@@ -1,0 +1,1 @@
+"""The tooling around the five steps: services, running, checking, measuring."""

@@ -1,0 +1,218 @@
+"""What the two servers share: found by their working folder, started once, ended without rest."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from workshop.errors import WorkshopError
+from workshop.services.account import Account, account
+
+HOST = "127.0.0.1"
+START_SECONDS = 60  # a busy laptop that recovers after a crash
+STOP_SECONDS = 20
+
+
+class Daemon:
+    """A server whose processes have `folder` as working folder; it survives the terminal.
+
+    The working folder is what tells our server from any other: a number in a pid file may belong
+    to another process after a reboot, a port to another server.
+    """
+
+    title = ""  # for sentences
+    setting = ""  # the name of the setting with the port
+    program: Path
+
+    def __init__(self, folder: Path, log: Path, port: int):
+        self.folder = folder
+        self.log = log
+        self.port = port
+
+    def account(self) -> Account:
+        return account(self.program, self.folder)
+
+    def processes(self) -> list[psutil.Process]:
+        """The server's processes, the first of them first; also those that outlived it."""
+        found = in_folder(self.folder, {self.program.name, "setpriv"})
+        pids = {process.pid for process in found}
+        return sorted(found, key=lambda process: _parent(process) in pids)
+
+    def pids(self) -> list[int]:
+        """The process ids, the server's own first, then those of its children."""
+        return [process.pid for process in self.processes()]
+
+    def pid(self) -> int | None:
+        """The server's process id, or None."""
+        return next(iter(self.pids()), None)
+
+    def running(self) -> bool:
+        """Whether our server runs and is ready on its port."""
+        return self.ready(self.pid())
+
+    def start(self) -> None:
+        """Start the server unless it runs; one on another port is restarted on this one.
+
+        Raises WorkshopError when the port is taken or the server does not start.
+        """
+        if self._adopt():
+            return
+        self.end()
+        if port_taken(self.port):
+            raise WorkshopError(self._taken())
+        self.prepare()
+        start_of_log = self.log.stat().st_size if self.log.exists() else 0
+        pid = launch(self.command(), self.folder, self.log, self.account())
+        if not wait(lambda: self.ready(pid), while_alive=pid):
+            text = self.log.read_bytes()[start_of_log:].decode(errors="replace")
+            self.end()
+            raise WorkshopError(self._reason(text))
+
+    def _adopt(self) -> bool:
+        """Whether a server of ours already runs well, or comes up by itself, on our port."""
+        processes = self.processes()
+        for process in processes:
+            with suppress(psutil.Error):
+                process.resume()
+        if not processes:
+            return False
+        pid = processes[0].pid
+        wait(lambda: ports(pid), seconds=5, while_alive=pid)
+        return ports(pid) == {self.port} and wait(lambda: self.ready(pid), while_alive=pid)
+
+    def end(self, signals: tuple = (signal.SIGKILL,)) -> None:
+        """Send the signals to the server in turn, until it is gone; then end what is left."""
+        for number in signals:
+            processes = self.processes()
+            for process in processes:
+                with suppress(psutil.Error):
+                    process.resume()
+            with suppress(psutil.Error, IndexError):
+                processes[0].send_signal(number)
+            wait(_all_gone(processes), STOP_SECONDS)
+        while left := self.processes():
+            for process in left:
+                with suppress(psutil.Error):
+                    process.kill()
+            wait(_all_gone(left), 1)
+
+    def _taken(self) -> str:
+        return (
+            f"Port {self.port}, where {self.title} should listen, is taken by another program: "
+            f"set {self.setting} to a free port, in the environment or for good in the file .env "
+            "at the root."
+        )
+
+    def _reason(self, text: str) -> str:
+        if "No space left on device" in text:
+            return f"{self.title} did not start, because the disk is full: {self.folder}"
+        if "ddress already in use" in text:
+            return self._taken()
+        lines = [line for line in text.splitlines() if line.strip()]
+        told = next((line for line in lines if "FATAL" in line or "rror" in line), "no message")
+        return f"{self.title} did not start ({told.strip()}): more is in {self.log}"
+
+
+def in_folder(folder: Path, names: set[str]) -> list[psutil.Process]:
+    """The living processes with one of these names whose working folder is `folder`."""
+    here = os.path.realpath(folder)
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # gone meanwhile, a zombie, or another user's
+            if process.name() in names and process.cwd() == here:
+                found.append(process)
+    return found
+
+
+def _parent(process: psutil.Process) -> int:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return 0
+
+
+def launch(command: list, folder: Path, log: Path, account: Account) -> int:
+    """Start a command in a session of its own, output to `log`; return its process id.
+
+    The shell between leaves it to the system's first process, which reaps it: no zombie stays
+    under a long-lived notebook.
+    """
+    with log.open("ab") as output:
+        shell = subprocess.run(
+            ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *account.prefix, *command],
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,
+            check=True,
+            **account.options,
+        )
+    return int(shell.stdout)
+
+
+def environment() -> dict[str, str]:
+    """A plain environment: no PGDATA, PGOPTIONS or broken locale of the user's reaches a server."""
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def wait(ready, seconds: float = START_SECONDS, while_alive: int | None = None) -> bool:
+    """Poll `ready` until it is true, the time is up, or the process is gone."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline or (while_alive and not alive(while_alive)):
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def living(process: psutil.Process) -> bool:
+    """Whether the process is there and no zombie: in a container those may stay for long."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _all_gone(processes: list[psutil.Process]):
+    return lambda: not any(living(process) for process in processes)
+
+
+def alive(pid: int) -> bool:
+    """The same for the process that has this id now."""
+    try:
+        return living(psutil.Process(pid))
+    except psutil.Error:
+        return False
+
+
+def ports(pid: int) -> set[int]:
+    """The TCP ports on which the process listens."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return set()
+    return {item.laddr.port for item in connections if item.status == psutil.CONN_LISTEN}
+
+
+def port_taken(port: int) -> bool:
+    """Whether anything listens on, or is bound to, the port on the loopback address."""
+    with socket.socket() as client:
+        client.settimeout(1)
+        if client.connect_ex((HOST, port)) == 0:
+            return True
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind((HOST, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False

@@ -1,0 +1,137 @@
+"""The database `shop`: made, filled from shop.sql, told complete from half-filled, made afresh.
+
+Rows are loaded once into the database `shop_template`; `shop` is a copy of it, which PostgreSQL
+makes in a fraction of the time, and whole or not at all.
+"""
+
+import hashlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import errors
+
+from workshop.errors import WorkshopError
+
+SHOP = (Path(__file__).parent / "shop.sql").read_text(encoding="utf-8")
+VERSION = hashlib.sha256(SHOP.encode()).hexdigest()[:12]
+
+# Written in the same transaction as the rows: where it is, the rows are.
+MARK = f"""
+CREATE TABLE shop_version (version text NOT NULL);
+INSERT INTO shop_version VALUES ('{VERSION}');
+"""
+# The API adds orders and changes stock; it deletes nothing. Fewer rows are a half-filled database.
+COMPLETE = """
+SELECT (SELECT count(*) FROM shop_version) = 1
+   AND (SELECT count(*) FROM products WHERE id <= 5000) = 5000
+   AND (SELECT count(*) FROM orders WHERE id <= 200000) = 200000
+   AND (SELECT count(*) FROM users WHERE username IN ('admin', 'alice')) = 2
+"""
+ROLE = """
+DO $$ BEGIN CREATE ROLE workshop; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+ALTER ROLE workshop LOGIN CREATEDB PASSWORD 'workshop';
+GRANT pg_monitor, pg_signal_backend TO workshop;
+"""
+STATISTICS = """
+CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
+GRANT EXECUTE ON FUNCTION pg_stat_statements_reset(oid, oid, bigint, boolean) TO workshop;
+"""
+# Copying files beats copying through the write-ahead log for a database of this size.
+CLONE = "CREATE DATABASE shop TEMPLATE shop_template OWNER workshop STRATEGY file_copy"
+
+
+@contextmanager
+def session(url: str, autocommit: bool = True):
+    """Yield a cursor on a connection of its own, closed at the end.
+
+    Without `autocommit` all is one transaction, committed at the end unless an error is raised.
+    """
+    # The user's PG… variables must not reach our own servers, nor may a server hang us.
+    connection = psycopg2.connect(url, connect_timeout=10, application_name="workshop")
+    try:
+        connection.autocommit = autocommit
+        with connection.cursor() as cursor:
+            yield cursor
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def complete(url: str) -> bool:
+    """Whether the database at `url` exists and holds all the rows of the shop."""
+    try:
+        with session(url) as cursor:
+            cursor.execute(COMPLETE)
+            return cursor.fetchone()[0]
+    except (errors.UndefinedTable, errors.UndefinedColumn):
+        return False
+    except psycopg2.OperationalError as error:
+        if "does not exist" in str(error) or "authentication failed" in str(error):
+            return False
+        raise
+
+
+def load(url: str) -> None:
+    """Fill an empty database with the shop, in one transaction.
+
+    Raises psycopg2.Error; the database is then as empty as before.
+    """
+    with session(url, autocommit=False) as cursor:
+        cursor.execute(SHOP)
+        cursor.execute(MARK)
+    with session(url) as cursor:  # so that no first reader pays for it
+        cursor.execute("VACUUM products, users, orders")
+
+
+def ensure(postgres, say) -> None:
+    """Make the role, the template and the database `shop`, as far as they are missing."""
+    if complete(postgres.url()):
+        return
+    say("Filling the database shop: 5,000 products, 200,000 orders …")
+    with session(postgres.admin()) as admin:
+        admin.execute(ROLE)
+        admin.execute(STATISTICS)
+        admin.execute("SELECT datallowconn FROM pg_database WHERE datname = 'shop_template'")
+        if admin.fetchone() != (False,):  # closed to connections once it is complete
+            _make_template(postgres, admin)
+        clone(admin)
+
+
+def _make_template(postgres, admin) -> None:
+    admin.execute("DROP DATABASE IF EXISTS shop_template WITH (FORCE)")
+    admin.execute("CREATE DATABASE shop_template OWNER workshop TEMPLATE template0")
+    with session(postgres.admin("shop_template")) as template:
+        template.execute(STATISTICS)
+    load(postgres.url("shop_template"))
+    admin.execute("ALTER DATABASE shop_template ALLOW_CONNECTIONS false")
+
+
+def clone(admin) -> None:
+    """Drop the database `shop`, clients and all, and copy it again from the template."""
+    admin.execute("DROP DATABASE IF EXISTS shop WITH (FORCE)")
+    admin.execute(CLONE)
+    admin.execute("SELECT pg_stat_statements_reset()")
+
+
+@contextmanager
+def plain_errors(folder: Path):
+    """Turn what a full or forbidden disk, or a failing database, raises into one sentence."""
+    try:
+        yield
+    except errors.DiskFull as error:
+        raise WorkshopError(_full(folder)) from error
+    except psycopg2.Error as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise WorkshopError(f"PostgreSQL answered: {told[0]}") from error
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise WorkshopError(_full(folder)) from error
+        raise WorkshopError(
+            f"Cannot write to {error.filename or folder} ({error.strerror}): give yourself the "
+            f"right to, or move the clone; {folder} may be removed at any time."
+        ) from error
+
+
+def _full(folder: Path) -> str:
+    return f"The disk is full: the databases need about 300 MB in {folder}."

@@ -1,0 +1,88 @@
+"""The pair of servers with one state folder."""
+
+import fcntl
+from contextlib import contextmanager
+from pathlib import Path
+
+from workshop.paths import STATE
+from workshop.services import database
+from workshop.services.postgres import Postgres
+from workshop.services.valkey import Valkey
+
+
+class Services:
+    """PostgreSQL and Valkey, their data and logs under the folder `state`.
+
+    `durable=False` is for data that can be made again: faster, lost when the machine crashes.
+    """
+
+    def __init__(
+        self,
+        state: Path = STATE,
+        postgres_port: int = 54320,
+        redis_port: int = 63790,
+        durable: bool = True,
+    ):
+        self.state = Path(state).absolute()
+        self.postgres = Postgres(self.state, postgres_port, durable)
+        self.valkey = Valkey(self.state, redis_port)
+
+    def start(self, say=print) -> None:
+        """Start what does not run and fill what is not filled; progress goes to `say(text)`.
+
+        Safe to call at any time and from several processes at once. Raises WorkshopError.
+        """
+        self.start_postgres(say)
+        self.start_valkey(say)
+
+    def start_postgres(self, say=print) -> None:
+        with self._locked(say):
+            if not self.postgres.exists():
+                say("Making the folder of the databases, once …")
+                self.postgres.create()
+            if not self.postgres.running():
+                say(f"Starting PostgreSQL on port {self.postgres.port} …")
+                self.postgres.start()
+            database.ensure(self.postgres, say)
+
+    def start_valkey(self, say=print) -> None:
+        with self._locked(say):
+            self.valkey.folder.mkdir(parents=True, exist_ok=True)
+            if not self.valkey.running():
+                say(f"Starting Valkey on port {self.valkey.port} …")
+                self.valkey.start()
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop both servers; `mode` is PostgreSQL's: "smart", "fast" or "immediate"."""
+        if not self.state.exists():
+            return
+        with self._locked():
+            self.valkey.stop()
+            self.postgres.stop(mode)
+
+    def environment(self) -> dict[str, str]:
+        """What an app needs to reach both servers."""
+        url = self.postgres.url().replace("postgresql://", "postgresql+psycopg2://")
+        return {"DATABASE_URL": url, "REDIS_URL": self.valkey.url}
+
+    def fresh_database(self) -> None:
+        """Give `shop` its first rows again, drop what was cached, forget the query statistics.
+
+        Clients that are connected to `shop` lose their connection.
+        """
+        with self._locked(), database.session(self.postgres.admin()) as admin:
+            database.clone(admin)
+            self.valkey.call("FLUSHALL")
+
+    @contextmanager
+    def _locked(self, say=lambda text: None):
+        """Keep other processes from starting or stopping the same servers meanwhile."""
+        with database.plain_errors(self.state):
+            self.state.mkdir(parents=True, exist_ok=True)
+            with (self.state / "lock").open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    say("Waiting for another command that starts or stops the services …")
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                yield

@@ -1,0 +1,134 @@
+"""Which services a learner uses: the workshop's own, or those that the environment names."""
+
+import os
+from pathlib import Path
+
+import psycopg2
+from dotenv import dotenv_values
+
+from workshop.errors import WorkshopError
+from workshop.paths import ROOT, STATE
+from workshop.services import database
+from workshop.services.services import Services
+
+SCHEMES = ("postgresql+psycopg2://", "postgresql://", "postgres://")
+TABLES = """
+SELECT array_agg(relname::text) FROM pg_class
+WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace = current_schema()::regnamespace
+"""
+OURS = {"products", "orders", "users", "shop_version"}
+
+
+def setting(name: str, default: str = "", root: Path = ROOT) -> str:
+    """The value of a setting: from the environment, else from the file .env at the root."""
+    return os.environ.get(name) or dotenv_values(root / ".env").get(name) or default
+
+
+def shared(state: Path = STATE):
+    """The learner's services.
+
+    `POSTGRES_PORT` and `REDIS_PORT` move the workshop's own servers; `DATABASE_URL` and
+    `REDIS_URL` each put another server in the place of ours. Raises WorkshopError for a setting
+    that makes no sense.
+    """
+    own = Services(state, _port("POSTGRES_PORT", "54320"), _port("REDIS_PORT", "63790"))
+    database_url, redis_url = setting("DATABASE_URL"), setting("REDIS_URL")
+    if database_url or redis_url:
+        return External(own, _psycopg2(database_url), redis_url)
+    return own
+
+
+class External:
+    """Services that someone else runs, read like `Services`; what is not named is our own."""
+
+    def __init__(self, own: Services, database_url: str = "", redis_url: str = ""):
+        self.own = own
+        self.database_url = database_url
+        self.redis_url = redis_url
+
+    def environment(self) -> dict[str, str]:
+        """What an app needs to reach both servers."""
+        given = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        return self.own.environment() | {name: url for name, url in given.items() if url}
+
+    def start(self, say=print) -> None:
+        """See that the servers answer; fill an empty database, touch no other.
+
+        Raises WorkshopError when a server does not answer or the database is somebody else's.
+        """
+        if self.database_url:
+            self._check_database(say)
+        else:
+            self.own.start_postgres(say)
+        if self.redis_url:
+            self._check_redis()
+        else:
+            self.own.start_valkey(say)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop our own part, if any; never a server of somebody else."""
+        self.own.stop(mode)
+
+    def fresh_database(self) -> None:
+        """Raises WorkshopError: rows on a server that is not ours are not thrown away."""
+        raise WorkshopError("The database that DATABASE_URL names is not made afresh by us.")
+
+    def _check_database(self, say) -> None:
+        url = plain(self.database_url)
+        try:
+            with database.session(url) as cursor:
+                cursor.execute(TABLES)
+                tables = set(cursor.fetchone()[0] or ()) - {"pg_stat_statements_info"}
+        except psycopg2.OperationalError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise WorkshopError(
+                f"The database that DATABASE_URL names does not answer ({reason}): start it, "
+                "or unset DATABASE_URL to use the workshop's own."
+            ) from error
+        tables -= {"pg_stat_statements"}
+        if OURS <= tables:
+            return
+        if tables:
+            raise WorkshopError(
+                "The database that DATABASE_URL names holds tables that are not the workshop's: "
+                "name an empty one, which is then filled."
+            )
+        say("Filling the database that DATABASE_URL names …")
+        with database.plain_errors(self.own.state):
+            database.load(url)
+
+    def _check_redis(self) -> None:
+        import redis  # slow to import, and needed here alone
+
+        try:
+            with redis.Redis.from_url(self.redis_url, socket_timeout=5) as client:
+                client.ping()
+        except (redis.RedisError, ValueError) as error:
+            raise WorkshopError(
+                f"The server that REDIS_URL names does not answer ({error}): start it, or unset "
+                "REDIS_URL to use the workshop's own."
+            ) from error
+
+
+def plain(url: str) -> str:
+    """The same URL as libpq, psql and psycopg2 read it."""
+    return url.replace("postgresql+psycopg2://", "postgresql://", 1)
+
+
+def _psycopg2(url: str) -> str:
+    """The same URL as SQLAlchemy reads it: with the driver's name."""
+    if not url:
+        return ""
+    for scheme in SCHEMES:
+        if url.startswith(scheme):
+            return SCHEMES[0] + url.removeprefix(scheme)
+    raise WorkshopError(
+        "DATABASE_URL must begin with postgresql:// (or postgres://, postgresql+psycopg2://)."
+    )
+
+
+def _port(name: str, default: str) -> int:
+    value = setting(name, default)
+    if not value.isdecimal() or not 1024 <= int(value) <= 65535:
+        raise WorkshopError(f"{name} is {value!r}: set it to a number from 1024 to 65535.")
+    return int(value)
