@@ -1,0 +1,129 @@
+"""One connection of the load driver: a non-blocking socket, the request on it, the answer so far."""
+
+import errno
+import os
+import selectors
+import socket
+import struct
+
+from workshop.http1 import CHUNKED, UNTIL_CLOSE, BadAnswer, Head, chunks_end, parse_head
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+SAFE = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+heads: dict[tuple[str, bytes], Head] = {}  # the head is the same for a whole second: parse it once
+
+
+class Closed(Exception):
+    """The server closed the connection before the answer was whole."""
+
+
+class Wire:
+    """`busy` while a request is on its way; `fresh` until the connection has carried one answer.
+
+    `unsent` are bytes that wait for the socket: all of a request while the connection is being
+    made.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector, address: list):
+        self.selector, self.address = selector, (address[0], address[1])
+        self.sock = None
+        self.busy, self.fresh, self.retried = False, True, False
+        self.index, self.method, self.raw, self.started = 0, "GET", b"", 0
+        self.unsent, self.buffer, self.head, self.at = b"", b"", None, 0
+
+    def send(self) -> None:
+        """Send `raw`, over a new connection if there is none. Raises OSError."""
+        self.busy, self.buffer, self.head = True, b"", None
+        if self.sock is None:
+            self._connect()
+            return
+        self._write(self.raw)
+
+    def ready(self) -> Head | None:
+        """Serve the selector's event; the head once the answer is whole. Raises OSError, Closed, BadAnswer."""
+        if self.unsent:
+            failed = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if failed:
+                raise OSError(failed, os.strerror(failed))
+            unsent, self.unsent = self.unsent, b""
+            self._write(unsent)
+            if not self.unsent:
+                self.selector.modify(self.sock, READ, self)
+            return None
+        try:
+            data = self.sock.recv(65536)
+        except BlockingIOError:
+            return None
+        head = self._read(data)
+        if head:
+            self.busy = self.fresh = self.retried = False
+        return head
+
+    def may_retry(self, error: Exception) -> bool:
+        """A kept connection may close at any moment: a safe request without a byte of answer goes again, once.
+
+        As Go's http.Transport does, after RFC 9112, section 9.3.1.
+        """
+        lost = isinstance(error, (ConnectionError, Closed)) and not self.fresh and not self.buffer
+        again = lost and not self.retried and self.method in SAFE
+        self.retried = again
+        return again
+
+    def close(self) -> None:
+        """Close with a reset: thousands of closed connections would else hold their ports for a minute."""
+        if self.sock is not None:
+            self.selector.unregister(self.sock)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            self.sock.close()
+        self.sock, self.busy, self.unsent, self.fresh = None, False, b"", True
+
+    def _connect(self) -> None:
+        family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sock.setblocking(False)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.unsent = self.raw
+        self.selector.register(self.sock, WRITE, self)
+        failed = self.sock.connect_ex(self.address)
+        if failed not in (0, errno.EINPROGRESS):
+            raise OSError(failed, os.strerror(failed))
+
+    def _write(self, raw: bytes) -> None:
+        sent = self.sock.send(raw)
+        if sent < len(raw):
+            self.unsent = raw[sent:]
+            self.selector.modify(self.sock, WRITE, self)
+
+    def _read(self, data: bytes) -> Head | None:
+        self.buffer = buffer = self.buffer + data if self.buffer else data
+        while self.head is None or self.head.status < 200:  # 100 Continue: the real head follows
+            end = buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return self._unfinished(data)
+            self.head = self._parse(buffer[: end + 4])
+            self.at = self.head.size
+            if self.head.status < 200:
+                self.buffer = buffer = buffer[self.at :]
+        head = self.head
+        if head.length >= 0:
+            whole = len(buffer) >= head.size + head.length
+        elif head.length == CHUNKED:
+            self.at, whole = chunks_end(buffer, self.at)
+        else:
+            whole = head.length == UNTIL_CLOSE and not data
+        return head if whole else self._unfinished(data)
+
+    def _unfinished(self, data: bytes) -> None:
+        if not data:
+            raise Closed("before the answer was whole")
+        if self.head is None and len(self.buffer) > 65536:
+            raise BadAnswer("a head over 64 KiB")
+
+    def _parse(self, raw: bytes) -> Head:
+        head = heads.get((self.method, raw))
+        if head is None:
+            if len(heads) > 1000:
+                heads.clear()
+            head = heads[self.method, raw] = parse_head(raw, self.method)
+        return head
