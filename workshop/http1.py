@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as a load driver needs: what to send, where an answer ends (RFC 9112, 6.3)."""
+"""As much of HTTP/1.1 as a load driver needs: what to send, where an answer ends (RFC 9112)."""
 
 import json as json_module
 import random

@@ -1,8 +1,7 @@
 """Drive a server with requests and tell what came back, honestly.
 
-    await load("http://127.0.0.1:8002/async", connections=50, seconds=3)              # in a
-    notebook load_sync("http://127.0.0.1:8002", [Request(path="/products/{id}", ids=(1, 5000))],
-    rate=200)
+    await load("http://127.0.0.1:8002/async", connections=50, seconds=3)  # in a notebook
+    load_sync("http://127.0.0.1:8002", [Request(path="/products/{id}", ids=(1, 5000))], rate=200)
 
 The load is made by a process of its own (`workshop/driver.py`), so that neither a notebook nor a
 bench is what is measured. Closed loop: every connection asks again as soon as it is answered; for
@@ -54,7 +53,7 @@ class Request:
 
 @dataclass
 class Login:
-    """One request before the load; `token` is the field of its answer that becomes the bearer token of all others."""
+    """A POST before the load; the field `token` of its answer is the bearer token of the others."""
 
     json: dict
     path: str = "/login"
@@ -62,7 +61,7 @@ class Login:
 
 
 async def load(url: str, requests=None, **options) -> Result:
-    """`load_sync` for code that runs in an event loop, as notebooks do. Cancelled, it stops the load."""
+    """`load_sync` for where an event loop runs, as in notebooks. Cancelled, it stops the load."""
     run = Run(url, requests, **options)
     try:
         return await asyncio.to_thread(run.finish)
@@ -72,7 +71,7 @@ async def load(url: str, requests=None, **options) -> Result:
 
 
 def load_sync(url: str, requests=None, **options) -> Result:
-    """Make the load and wait for its end. Ctrl-C ends it early: the result then says that it is partial.
+    """Make the load and wait for its end. Ctrl-C ends it early, with a partial result.
 
     url: what to GET, or the base of `requests`, a list of Request.
     connections: kept open (50). seconds: measured (3), after `warmup` seconds that are not (0.5).
@@ -82,11 +81,12 @@ def load_sync(url: str, requests=None, **options) -> Result:
     Raises WorkshopError when nothing listens there, the login fails or an option makes no sense.
     """
     run = Run(url, requests, **options)
-    try:
-        return run.finish()
-    except KeyboardInterrupt:
-        run.stop()
-        return run.finish()
+    for _ in range(3):  # Ctrl-C may be pressed again while the driver stops
+        try:
+            return run.finish()
+        except KeyboardInterrupt:
+            run.stop()
+    return run.finish()
 
 
 class Run:

@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on: what decides speed, and nothing private (no host or user name)."""
+"""The machine of a measurement: what decides speed, and nothing private such as its name."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ def sentence(machine: dict) -> str:
 
 
 def cores() -> int:
-    """The cores that this process may use: a container or `taskset` may allow fewer than there are."""
+    """The cores that this process may use; a container or `taskset` may allow fewer."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -28,7 +28,7 @@ class Part:
 
 @dataclass
 class Result:
-    """One run. Throughput in answers/s without errors, percentiles in milliseconds, `client_cpu` in cores.
+    """One run. Throughput in good answers/s, percentiles in milliseconds, `client_cpu` in cores.
 
     `errors`: by kind: "status 503", "timeout", "reset", "refused", "bad answer". They are in
     neither throughput nor latencies. `reconnects`: closes that the server announced, or of idle
@@ -98,14 +98,14 @@ class Result:
             found.append(f"Partial: stopped after {self.seconds:.1f} s.")
         if self.client_cpu + self.client_queued > NEAR_LIMIT:
             found.append(
-                f"The client is near its limit (it used {self.client_cpu:.0%} of a core and waited for one "
-                f"{self.client_queued:.0%} of the time): this may be its speed, not the server's."
+                f"The client is near its limit (it used {self.client_cpu:.0%} of a core, and waited "
+                f"for one {self.client_queued:.0%} of the time): this may be its speed."
             )
         if self.error_count > 0.01 * (self.requests + self.error_count):
             found.append("More than 1 % of the requests failed: latencies are those of the others.")
         if self.retries:
             found.append(
-                f"The server closed {self.retries:,} kept connections on a request; it was sent again."
+                f"The server closed {self.retries:,} kept connections on a request, sent again then."
             )
         longest = self.latencies.longest
         if self.rate is None and self.longest_unfinished * 1000 > max(longest, 1):

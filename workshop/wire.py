@@ -1,4 +1,4 @@
-"""One connection of the load driver: a non-blocking socket, the request on it, the answer so far."""
+"""One connection of the load driver: a non-blocking socket, its request, the answer so far."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ class Wire:
         self._write(self.raw)
 
     def ready(self) -> Head | None:
-        """Serve the selector's event; the head once the answer is whole. Raises OSError, Closed, BadAnswer."""
+        """The head once the answer is whole. Raises OSError, Closed, BadAnswer."""
         if self.unsent:
             failed = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if failed:
@@ -61,7 +61,7 @@ class Wire:
         return head
 
     def may_retry(self, error: Exception) -> bool:
-        """A kept connection may close at any moment: a safe request without a byte of answer goes again, once.
+        """A kept connection may close at any moment: a safe request then goes again, once.
 
         As Go's http.Transport does, after RFC 9112, section 9.3.1.
         """
@@ -71,7 +71,7 @@ class Wire:
         return again
 
     def close(self) -> None:
-        """Close with a reset: thousands of closed connections would else hold their ports for a minute."""
+        """Close with a reset: thousands of closed connections would else hold their ports."""
         if self.sock is not None:
             self.selector.unregister(self.sock)
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
