@@ -1,1 +1,1 @@
-"""The tooling around the five steps: services, running, checking, measuring."""
+"""The workshop's tooling: services, serving a step, checks, measuring, commands."""

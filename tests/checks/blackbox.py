@@ -1,0 +1,151 @@
+"""What the checks see of an app: its answers over HTTP, its process, its output."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+import httpx
+
+from workshop.server import Server
+
+PATIENCE = 20  # seconds for any answer; far more than a busy machine needs
+
+
+class CheckFailed(AssertionError):
+    """A failed check, as the learner reads it."""
+
+
+def expect(ok: object, did: str, got: object, expected: str) -> None:
+    """Fail the check unless `ok`, telling what was done, what came back, what was expected."""
+    if not ok:
+        raise CheckFailed(f"did: {did}\ngot: {got}\nexpected: {expected}")
+
+
+@dataclass
+class Answer:
+    """One HTTP answer; `seconds` from sending the request to the end of the body."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    seconds: float
+
+    def json(self):
+        """The body as JSON, or None where it is something else."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        kind = self.headers.get("Content-Type", "no content type").split(";")[0]
+        text = self.body.decode(errors="replace").strip()
+        return f"{self.status} {kind}: {text[:120]}{'…' if len(text) > 120 else ''}"
+
+
+@dataclass
+class Request:
+    """One request of a burst."""
+
+    method: str
+    path: str
+    json: object = None
+    headers: dict = field(default_factory=dict)
+
+
+class App:
+    """The app under check, in a process of its own."""
+
+    def __init__(self, server: Server, step: int):
+        self.server, self.step = server, step
+        self.url = server.url
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE)
+        self.auth: dict[str, str] = {}
+
+    def request(self, method: str, path: str, **options) -> Answer:
+        """One request; where no answer comes, the check fails with that."""
+        started = time.monotonic()
+        try:
+            reply = self.client.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise CheckFailed(
+                f"did: {method} {path[:60]}\n"
+                f"got: no answer ({type(error).__name__})\n"
+                f"expected: an answer within {PATIENCE} s"
+            ) from None
+        return Answer(
+            reply.status_code, reply.headers, reply.content, time.monotonic() - started
+        )
+
+    def get(self, path: str, **options) -> Answer:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, json: object = None, **options) -> Answer:
+        return self.request("POST", path, json=json, **options)
+
+    def order(self, product_id, quantity) -> Answer:
+        """POST /orders, as admin where the step asks who orders."""
+        body = {"product_id": product_id, "quantity": quantity}
+        return self.post("/orders", body, headers=self.authorization())
+
+    def authorization(self, username: str = "admin", password: str = "password") -> dict:  # noqa: S107
+        """The header with which this step lets the user in; empty before step 5."""
+        if self.step < 5:
+            return {}
+        if username not in self.auth:
+            answer = self.post("/login", {"username": username, "password": password})
+            token = (answer.json() or {}).get("token")
+            expect(
+                answer.status == 200 and token,
+                f"POST /login as {username}",
+                answer,
+                "200 with a token",
+            )
+            self.auth[username] = token
+        return {"Authorization": f"Bearer {self.auth[username]}"}
+
+    def together(self, requests: list[Request]) -> tuple[list[Answer | None], float]:
+        """All requests at once, each on its own connection.
+
+        Returns the answers in order, None where none came, and the seconds for all together.
+        """
+        return asyncio.run(self._together(requests))
+
+    async def _together(self, requests):
+        connector = aiohttp.TCPConnector(limit=0)
+        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        async with aiohttp.ClientSession(
+            self.url, connector=connector, timeout=timeout
+        ) as session:
+            started = time.monotonic()
+            answers = await asyncio.gather(*(_answer(session, r) for r in requests))
+            return answers, time.monotonic() - started
+
+
+async def _answer(session, request: Request) -> Answer | None:
+    started = time.monotonic()
+    try:
+        async with session.request(
+            request.method, request.path, json=request.json, headers=request.headers
+        ) as reply:
+            body = await reply.read()
+            seconds = time.monotonic() - started
+            return Answer(reply.status, httpx.Headers(dict(reply.headers)), body, seconds)
+    except (aiohttp.ClientError, TimeoutError):
+        return None
+
+
+def counts(answers: list[Answer | None]) -> str:
+    """The statuses of many answers in one line: "50 × 201, 150 × 409, 3 × no answer"."""
+    statuses = [str(a.status) if a else "no answer" for a in answers]
+    return ", ".join(f"{statuses.count(s)} × {s}" for s in sorted(set(statuses)))
+
+
+def eventually(condition, seconds: float = 10.0, every: float = 0.02):
+    """Poll until the condition gives something true; returns that, or the last thing it gave."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()) and time.monotonic() < deadline:
+        time.sleep(every)
+    return result

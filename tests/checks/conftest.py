@@ -1,0 +1,156 @@
+"""Fixtures of the checks. They run against one app folder: workshop/checking.py says which."""
+
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis as redis_client
+from blackbox import App, CheckFailed
+
+from workshop.errors import WorkshopError
+from workshop.server import Server
+from workshop.services import private
+
+STEP = int(os.environ["CHECK_STEP"])
+FOLDER = Path(os.environ["CHECK_APP"])
+EVENTS = os.fdopen(int(os.environ["CHECK_EVENTS"]), "w", buffering=1)
+
+
+@pytest.fixture(scope="session")
+def services():
+    """PostgreSQL and Valkey of the checks' own, with a pristine shop."""
+    with private(say=lambda text: None) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def _running(services, tmp_path_factory):
+    """Starts the app with the settings given; apps with the same settings are shared."""
+    with ExitStack() as stack:
+        shared: dict[frozenset, App] = {}
+
+        def launch(fresh: bool = False, **settings) -> App:
+            key = frozenset(settings.items())
+            if not fresh and key in shared:
+                return shared[key]
+            env = services.environment() | {k: str(v) for k, v in settings.items()}
+            if STEP >= 5:
+                env.setdefault("JWT_SECRET", "a secret for the checks, not for anything else")
+            log = tmp_path_factory.mktemp("app") / "output.log"
+            server = Server(FOLDER, env, log)
+            try:
+                server.start()
+            except WorkshopError as error:
+                raise CheckFailed(
+                    f"did: started {FOLDER.name}/{server.command[-1]}\n"
+                    f"got: {error}\n"
+                    f"expected: an app that answers on the port in PORT"
+                ) from None
+            stack.callback(server.stop)
+            app = App(server, STEP)
+            if not fresh:
+                shared[key] = app
+            return app
+
+        yield launch
+
+
+@pytest.fixture
+def launch(_running):
+    """launch(SUPPLIER_DELAY=0.5): the app with these settings; fresh=True: not a shared one."""
+    return _running
+
+
+@pytest.fixture
+def app(launch):
+    """The app with its own defaults."""
+    return launch()
+
+
+class Database:
+    """PostgreSQL seen from outside, on a connection that is not counted."""
+
+    def __init__(self, url: str):
+        self.connection = psycopg2.connect(url.replace("+psycopg2", ""), application_name="checks")
+        self.connection.autocommit = True
+
+    def query(self, sql: str, *values) -> list[tuple]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, sql: str, *values):
+        return self.query(sql, *values)[0][0]
+
+    def backends(self) -> list[int]:
+        """The process ids that PostgreSQL runs for everybody else on this database."""
+        rows = self.query(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND application_name <> 'checks'"
+        )
+        return [pid for (pid,) in rows]
+
+    def calls(self, like: str) -> int:
+        """How often statements of this form (SQL LIKE) have run since the last reset."""
+        return self.value(
+            "SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements"
+            " WHERE query ILIKE %s AND query NOT ILIKE %s",
+            like,
+            "%pg_stat_statements%",
+        )
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@pytest.fixture
+def db(services):
+    database = Database(services.postgres.url())
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def redis(services):
+    with redis_client.Redis.from_url(services.valkey.url) as client:
+        yield client
+
+
+@pytest.fixture
+def product(db):
+    """A product that no other check uses, with 1,000 pieces in stock; its row as a dict."""
+    product.next = getattr(product, "next", 100) + 1
+    db.query("UPDATE products SET stock = 1000 WHERE id = %s", product.next)
+    columns = ("id", "name", "category", "price_cents", "stock")
+    row = db.query(f"SELECT {', '.join(columns)} FROM products WHERE id = %s", product.next)  # noqa: S608
+    return dict(zip(columns, row[0], strict=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Say each outcome to the runner, and keep tracebacks from the learner."""
+    report = yield
+    if report.failed and report.when != "teardown":
+        failure = call.excinfo.value
+        by_assertion = isinstance(failure, AssertionError)
+        message = str(failure) if by_assertion else f"{type(failure).__name__}: {failure}"
+        if not by_assertion:
+            report.sections.append(("traceback", str(report.longrepr)))
+        report.longrepr = message
+        _tell(item, outcome="failed", message=message, by_assertion=by_assertion)
+    elif report.when == "call":
+        _tell(item, outcome="passed")
+    return report
+
+
+def _tell(item, **event) -> None:
+    check = item.originalname.removeprefix("test_")
+    EVENTS.write(json.dumps({"check": check, "case": item.name, **event}) + "\n")
+
+
+def pytest_collection_finish(session):
+    names = [item.originalname.removeprefix("test_") for item in session.items]
+    EVENTS.write(json.dumps({"collected": names}) + "\n")

@@ -1,0 +1,150 @@
+"""Step 2: requests wait side by side, and nothing that one of them does stops the others."""
+
+import http.client
+import signal
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from statistics import median
+
+import psycopg2
+from blackbox import Request, counts, eventually, expect
+
+
+def test_waits_overlap(launch):
+    app = launch(SUPPLIER_DELAY=0.5)
+    answers, seconds = app.together([Request("GET", "/async")] * 20)
+    did = "20 × GET /async at once, each waits 0.5 s for the supplier"
+    expect(counts(answers) == "20 × 200", did, counts(answers), "20 × 200")
+    waits = seconds / 0.5
+    expect(waits < 6, did, f"all answered after {waits:.1f} waits", "about 1 wait, less than 6")
+
+
+def test_slow_query_stops_nobody(app, db, product, services):
+    did = "one order waits in PostgreSQL for a locked row, meanwhile GET /"
+    with held_order(app, db, product, services) as order:
+        seconds = first_answer(app, 5)
+        expect(seconds is not None, did, "no answer while the order waited", "200 at once")
+    answer = order()
+    expect(answer and answer.status == 201, "unlocked the row", answer, "201 for the order")
+
+
+def test_kept_connection_has_no_stall(app):
+    kept, fresh = [], []
+    connection = connect(app)
+    for _ in range(20):
+        kept.append(timed_get(connection))
+        expect(
+            connection.sock is not None,
+            "GET / on a connection that the client keeps open",
+            "the server closed it after the answer",
+            "a connection kept for the next request",
+        )
+        once = connect(app)
+        fresh.append(timed_get(once))
+        once.close()
+    connection.close()
+    ratio = median(kept) / median(fresh)
+    expect(
+        ratio < 3,
+        "20 × GET / on one kept connection, 20 × on a new one each",
+        f"on the kept connection a request took {ratio:.1f} times as long as on a new one",
+        "less than on a new one; at any rate less than 3 times",
+    )
+
+
+def test_two_hundred_clients_stay_connected(app):
+    clients = [connect(app, timeout=5) for _ in range(200)]
+    did = "200 clients connect, stay connected, and each asks GET / twice"
+    try:
+        for round in ("first", "second"):
+            served = sum(client.sock is not None or round == "first" for client in clients)
+            expect(served == 200, did, f"{served} connections kept after the first", "200")
+            for number, client in enumerate(clients, 1):
+                try:
+                    timed_get(client)
+                except OSError:
+                    got = f"client {number} had no answer to its {round} request"
+                    expect(False, did, got, "400 answers")
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_order_survives_sigterm(launch, db, product, services):
+    app = launch(fresh=True)
+    idle = connect(app)
+    timed_get(idle)
+    did = "an order is in flight and a client sits idle, then SIGTERM"
+    with held_order(app, db, product, services) as order:
+        app.server.process.send_signal(signal.SIGTERM)
+        time.sleep(1.5)  # longer than the second that gevent's own stop() gives
+    answer = order()
+    expect(answer and answer.status == 201, did, answer or "no answer", "201 for the order")
+    ended = eventually(lambda: app.server.process.poll() is not None, 10)
+    idle.close()
+    expect(ended, did, "a process that still runs", "the process ends within 5 s")
+
+
+def test_half_a_request_holds_nobody(app):
+    did = "a client sends half a request and falls silent, meanwhile GET /"
+    for part in (b"GET / HTTP/1.1\r\nHost: a", HALF_A_BODY):
+        with socket.create_connection(("127.0.0.1", app.server.port)) as client:
+            client.sendall(part)
+            seconds = first_answer(app, 5)
+            expect(seconds is not None, did, "no answer while the client was silent", "200")
+
+
+HALF_A_BODY = (
+    b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 40\r\n\r\n{"product_id": 7'
+)
+
+
+@contextmanager
+def held_order(app, db, product, services):
+    """An order that waits for the product's row, which is locked until the block ends.
+
+    Gives a function that returns the order's answer, or None where none came.
+    """
+    body = {"product_id": product["id"], "quantity": 1}
+    request = Request("POST", "/orders", body, app.authorization())
+    answers = []
+    buyer = threading.Thread(target=lambda: answers.extend(app.together([request])[0]))
+
+    def result():
+        buyer.join()
+        return answers[0] if answers else None
+
+    with psycopg2.connect(services.postgres.url().replace("+psycopg2", "")) as locker:
+        with locker.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM products WHERE id = %s FOR UPDATE", (product["id"],))
+        buyer.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        arrived = eventually(lambda: db.value(waiting))
+        expect(arrived, "POST /orders for a locked row", "no query in PostgreSQL", "one that waits")
+        yield result
+    locker.close()
+
+
+def first_answer(app, timeout: float) -> float | None:
+    """Seconds until GET / is answered on a new connection, or None."""
+    connection = connect(app, timeout)
+    try:
+        return timed_get(connection)
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def connect(app, timeout: float = 20) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", app.server.port, timeout=timeout)
+
+
+def timed_get(connection) -> float:
+    started = time.perf_counter()
+    connection.request("GET", "/")
+    connection.getresponse().read()
+    return time.perf_counter() - started

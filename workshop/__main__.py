@@ -1,0 +1,51 @@
+"""`python -m workshop COMMAND`: what the Makefile calls."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from workshop.errors import WorkshopError
+
+# Which module holds a command: imported only when the command runs, so that each starts quickly.
+COMMANDS = {
+    "serve": ["step", "services", "stop", "psql", "redis-cli", "clean"],
+    "check": ["check"],
+    "learn": ["diff"],
+}
+
+
+class Commands(click.Group):
+    def list_commands(self, context):
+        return [name for names in COMMANDS.values() for name in names]
+
+    def get_command(self, context, name):
+        for module, names in COMMANDS.items():
+            if name in names:
+                commands = import_module(f"workshop.commands.{module}")
+                return getattr(commands, name.replace("-", "_"))
+        return None
+
+
+@click.group(cls=Commands)
+def workshop():
+    """The workshop on high-performance Flask APIs."""
+
+
+def main() -> int:
+    """Run one command; an error is one sentence on stderr and exit code 1."""
+    try:
+        return workshop.main(standalone_mode=False) or 0
+    except WorkshopError as error:
+        click.secho(f"✗ {error}", fg="red", err=True)
+        return 1
+    except click.ClickException as error:
+        click.secho(f"✗ {error.format_message()}", fg="red", err=True)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nStopped.", err=True)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Run the checks of a step, and of the steps before it, against an app folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from workshop.errors import WorkshopError
+from workshop.paths import ROOT, STATE
+from workshop.steps import Check, checks_up_to
+
+CHECKS = ROOT / "tests" / "checks"
+
+
+@dataclass
+class Outcome:
+    """What one check said. `message` is the first failure: did, got, expected."""
+
+    check: Check
+    passed: bool
+    message: str = ""
+    by_assertion: bool = True  # False: the check itself broke
+    seconds: float = 0.0
+
+
+def run(
+    number: int,
+    app: Path,
+    only: list[Check] | None = None,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+    junit: Path | None = None,
+    timeout: float = 600,
+) -> list[Outcome]:
+    """Run the checks up to step `number` (or `only` these) against the folder `app`.
+
+    `tell` hears each outcome as it comes. Raises WorkshopError where the checks could not run.
+    """
+    wanted = only if only is not None else checks_up_to(number)
+    reading, writing = os.pipe()
+    log = STATE / "checks.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {
+        "CHECK_STEP": str(number),
+        "CHECK_APP": str(app),
+        "CHECK_EVENTS": str(writing),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for name in ("DATABASE_URL", "REDIS_URL", "HOST", "PORT"):
+        environment.pop(name, None)
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            _pytest(wanted, junit),
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[writing],
+        )
+    os.close(writing)
+    try:
+        with os.fdopen(reading) as events:
+            outcomes = _collect(wanted, events, tell)
+        process.wait(timeout)
+    except BaseException:
+        process.send_signal(signal.SIGINT)  # its fixtures stop what they started
+        process.wait(30)
+        raise
+    missing = [check.id for check in wanted if check.id not in outcomes]
+    if missing or process.returncode not in (0, 1):
+        raise WorkshopError(
+            f"The checks could not run (no word of {missing[0] if missing else 'their end'}): "
+            f"see {log.relative_to(ROOT)}."
+        )
+    return [outcomes[check.id] for check in wanted]
+
+
+def _pytest(wanted: list[Check], junit: Path | None) -> list[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += [f"--junitxml={junit}"] if junit else []
+    return command + [f"{_file(check)}::test_{check.id}" for check in wanted]
+
+
+def _file(check: Check) -> Path:
+    return next(CHECKS.glob(f"test_step{check.step:02}_*.py"))
+
+
+def _collect(wanted, events, tell) -> dict[str, Outcome]:
+    """Merge the cases of each check; a check is told once its last case has run."""
+    by_id = {check.id: check for check in wanted}
+    outcomes: dict[str, Outcome] = {}
+    left: dict[str, int] = {}
+    clock = time.monotonic()
+    for line in events:
+        event = json.loads(line)
+        if "collected" in event:
+            for id in event["collected"]:
+                left[id] = left.get(id, 0) + 1
+            continue
+        id = event["check"]
+        if id not in by_id:
+            continue
+        outcome = outcomes.setdefault(id, Outcome(by_id[id], passed=True))
+        outcome.seconds += time.monotonic() - clock
+        clock = time.monotonic()
+        if event["outcome"] == "failed" and outcome.passed:
+            outcome.passed = False
+            outcome.message = event["message"]
+            outcome.by_assertion = event["by_assertion"]
+        left[id] -= 1
+        if left[id] == 0:
+            tell(outcome)
+    return outcomes

@@ -1,0 +1,137 @@
+"""A step, or any app folder, served in a process of its own."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from workshop.errors import WorkshopError
+
+READY = 30  # seconds until the first answer
+STOP = 6  # seconds from SIGTERM to SIGKILL
+
+
+class Server:
+    """The app in `folder`, served on 127.0.0.1.
+
+    `env` is added to the environment; `port` is a free one unless given. Its output goes to the
+    file `log`: an unread pipe would stop the app once it is full.
+    """
+
+    def __init__(self, folder: Path, env: dict[str, str], log: Path, port: int | None = None):
+        self.folder, self.log = Path(folder), Path(log)
+        self.port = port or free_port()
+        self.env = env
+        self.process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, entry_point(self.folder)]
+
+    def start(self) -> "Server":
+        """Start, and return once GET / is answered; raises WorkshopError otherwise."""
+        if listening(self.port):
+            raise WorkshopError(
+                f"Port {self.port} is taken. Stop what runs there, or set PORT to another."
+            )
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(  # noqa: S603
+                self.command,
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._await_first_answer()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def stop(self) -> int | None:
+        """SIGTERM, then SIGKILL if need be; returns the exit code."""
+        if self.process is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP)
+        self.kill()
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End the app and everything that it started, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(self, *exception) -> None:
+        self.stop()
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "HOST")}
+        return inherited | {"PYTHONUNBUFFERED": "1"} | self.env | {"PORT": str(self.port)}
+
+    def _await_first_answer(self) -> None:
+        deadline = time.monotonic() + READY
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise WorkshopError(
+                    f"The app ended with exit code {self.process.returncode} before it answered. "
+                    f"Its last words: {self._last_words()}"
+                )
+            if answers(self.port):
+                return
+            time.sleep(0.02)
+        raise WorkshopError(f"The app did not answer GET / within {READY} s.")
+
+    def _last_words(self) -> str:
+        lines = self.output().strip().splitlines()
+        return lines[-1].strip() if lines else "(none)"
+
+
+def entry_point(folder: Path) -> str:
+    """The file that serves a step: server.py from step 2, app.py before."""
+    return "server.py" if (folder / "server.py").exists() else "app.py"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def answers(port: int) -> bool:
+    """Whether GET / on this port gives an HTTP answer, of whatever status, within a second."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
