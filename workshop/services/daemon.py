@@ -1,12 +1,13 @@
 """What the two servers share: found by their working folder, started once, ended without rest."""
 
 import errno
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -66,9 +67,10 @@ class Daemon:
         self.end()
         if port_taken(self.port):
             raise WorkshopError(self._taken())
-        self.prepare()
         start_of_log = self.log.stat().st_size if self.log.exists() else 0
-        pid = launch(self.command(), self.folder, self.log, self.account())
+        with self.claim() as claim:
+            self.prepare()
+            pid = launch(self.command(), self.folder, self.log, self.account(), claim)
         if not wait(lambda: self.ready(pid), while_alive=pid):
             text = self.log.read_bytes()[start_of_log:].decode(errors="replace")
             self.end()
@@ -101,6 +103,22 @@ class Daemon:
                 with suppress(psutil.Error):
                     process.kill()
             wait(_all_gone(left), 1)
+
+    @contextmanager
+    def claim(self):
+        """Yield a locked file that the server inherits, and so keeps locked while it lives.
+
+        It tells of a server that we cannot see, as one in a container that shares the clone.
+        """
+        with self.folder.with_suffix(".claim").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WorkshopError(
+                    f"{self.title} already works on {self.folder}, in another container or for "
+                    "another user: stop it there first."
+                ) from error
+            yield file
 
     def _taken(self) -> str:
         return (
@@ -137,11 +155,11 @@ def _parent(process: psutil.Process) -> int:
         return 0
 
 
-def launch(command: list, folder: Path, log: Path, account: Account) -> int:
+def launch(command: list, folder: Path, log: Path, account: Account, claim) -> int:
     """Start a command in a session of its own, output to `log`; return its process id.
 
     The shell between leaves it to the system's first process, which reaps it: no zombie stays
-    under a long-lived notebook.
+    under a long-lived notebook. The open file `claim` is handed on to it.
     """
     with log.open("ab") as output:
         shell = subprocess.run(
@@ -153,6 +171,7 @@ def launch(command: list, folder: Path, log: Path, account: Account) -> int:
             stderr=output,
             start_new_session=True,
             check=True,
+            pass_fds=[claim.fileno()],
             **account.options,
         )
     return int(shell.stdout)

@@ -4,6 +4,7 @@ Rows are loaded once into the database `shop_template`; `shop` is a copy of it, 
 makes in a fraction of the time, and whole or not at all.
 """
 
+import errno
 import hashlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,6 @@ def session(url: str, autocommit: bool = True):
 
     Without `autocommit` all is one transaction, committed at the end unless an error is raised.
     """
-    # The user's PG… variables must not reach our own servers, nor may a server hang us.
     connection = psycopg2.connect(url, connect_timeout=10, application_name="workshop")
     try:
         connection.autocommit = autocommit
@@ -125,11 +125,11 @@ def plain_errors(folder: Path):
         told = str(error).strip().splitlines() or [type(error).__name__]
         raise WorkshopError(f"PostgreSQL answered: {told[0]}") from error
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WorkshopError(_full(folder)) from error
         raise WorkshopError(
-            f"Cannot write to {error.filename or folder} ({error.strerror}): give yourself the "
-            f"right to, or move the clone; {folder} may be removed at any time."
+            f"Cannot use {error.filename or folder} ({error.strerror}): see who owns it, or put "
+            f"the clone where you may write; {folder} may be removed, it is made again."
         ) from error
 
 

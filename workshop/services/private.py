@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -30,14 +30,17 @@ PORTS = range(20000, 30000)
 def private(say=lambda text: None, state: Path = STATE) -> Iterator[Services]:
     """Yield running services of one's own, `shop` pristine, on free ports.
 
-    They are stopped at the end, also after Ctrl-C or SIGTERM; if the process is killed outright,
-    by the next one that takes the slot. Raises WorkshopError.
+    They are stopped at the end, also after Ctrl-C, SIGTERM or a closed terminal; if the process is
+    killed outright, by the next one that takes the slot. Raises WorkshopError.
     """
-    with _slot(state / "private") as slot, _sigterm_raises():
+    folder = state / "private"
+    with _take_slot(folder) as owner, _signals_interrupt():
+        slot = Path(owner.name).parent
         services = _services(slot)
-        services.stop("immediate")  # a killed owner's
+        services.stop("immediate")  # what a killed owner left
         try:
-            _copy_base(state / "private", slot, say)
+            with database.plain_errors(folder):
+                _copy_base(folder, slot, say)
             services.start(say)
             services.fresh_database()
             yield services
@@ -47,30 +50,32 @@ def private(say=lambda text: None, state: Path = STATE) -> Iterator[Services]:
 
 
 def stop_leftovers(state: Path = STATE) -> None:
-    """Stop the servers in slots whose owner was killed."""
-    for slot in (state / "private").glob("*/"):
-        if slot.name.isdecimal():
-            with suppress(BlockingIOError), _held(slot):
-                Services(slot).stop("immediate")
+    """Stop the servers of slots whose owner was killed."""
+    for owner in (state / "private").glob("*/owner"):
+        if lock := _lock(owner):
+            with lock:
+                Services(owner.parent).stop("immediate")
 
 
-@contextmanager
-def _slot(folder: Path):
+def _take_slot(folder: Path):
+    """Return the open, locked file `owner` of the first slot that is free."""
     with database.plain_errors(folder):
         for number in count(1):
             slot = folder / str(number)
             slot.mkdir(parents=True, exist_ok=True)
-            with suppress(BlockingIOError), _held(slot):
-                yield slot
-                return
+            if lock := _lock(slot / "owner"):
+                return lock
 
 
-@contextmanager
-def _held(slot: Path):
-    """Hold the slot. Raises BlockingIOError when another process does."""
-    with (slot / "owner").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+def _lock(path: Path):
+    """Return the file, open and locked; None when another process holds it."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 def _services(folder: Path) -> Services:
@@ -119,33 +124,30 @@ def _version() -> str:
 
 
 @contextmanager
-def _sigterm_raises():
-    """Let SIGTERM end the program as Ctrl-C does, so that the servers are stopped."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _signals_interrupt():
+    """Let SIGTERM and a closed terminal end the program as Ctrl-C does, servers stopped."""
 
-    def leave(number, frame):
-        raise SystemExit(128 + number)
+    def interrupt(number, frame):
+        raise KeyboardInterrupt(signal.Signals(number).name)
 
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
+    default = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    with _handling(default, interrupt):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+
+
+def _undisturbed():
+    """Put off a second Ctrl-C until the servers are stopped."""
+    return _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN)
 
 
 @contextmanager
-def _undisturbed():
-    """Put off a second Ctrl-C until the servers are stopped."""
+def _handling(numbers, handler):
+    """Handle the signals so for a while; Python allows that in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+        numbers = ()
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)

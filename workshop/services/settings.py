@@ -79,7 +79,7 @@ class External:
             with database.session(url) as cursor:
                 cursor.execute(TABLES)
                 tables = set(cursor.fetchone()[0] or ()) - {"pg_stat_statements_info"}
-        except psycopg2.OperationalError as error:
+        except psycopg2.Error as error:
             reason = str(error).strip().splitlines()[-1]
             raise WorkshopError(
                 f"The database that DATABASE_URL names does not answer ({reason}): start it, "
