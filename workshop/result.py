@@ -91,21 +91,25 @@ class Result:
     def error_count(self) -> int:
         return sum(self.errors.values())
 
+    @property
+    def client_near_limit(self) -> bool:
+        return self.client_cpu + self.client_queued > NEAR_LIMIT
+
     def warnings(self) -> list[str]:
         """Reasons to doubt the figures, one sentence each."""
         found = []
         if not self.complete:
             found.append(f"Partial: stopped after {self.seconds:.1f} s.")
-        if self.client_cpu + self.client_queued > NEAR_LIMIT:
+        if self.client_near_limit:
             found.append(
-                f"The client is near its limit (it used {self.client_cpu:.0%} of a core, and waited "
+                f"The client is near its limit (it used {self.client_cpu:.0%} of a core and waited "
                 f"for one {self.client_queued:.0%} of the time): this may be its speed."
             )
         if self.error_count > 0.01 * (self.requests + self.error_count):
             found.append("More than 1 % of the requests failed: latencies are those of the others.")
         if self.retries:
             found.append(
-                f"The server closed {self.retries:,} kept connections on a request, sent again then."
+                f"The server closed {self.retries:,} kept connections on a request; all sent again."
             )
         longest = self.latencies.longest
         if self.rate is None and self.longest_unfinished * 1000 > max(longest, 1):
@@ -115,6 +119,11 @@ class Result:
         ):
             found.append(f"The server did not keep up with {self.rate:,.0f} requests/s.")
         return found
+
+    def doubts(self) -> list[str]:
+        """The warnings in a word each, the same from run to run, to be counted."""
+        kinds = [f"errors ({kind})" for kind in self.errors]
+        return kinds + ["client near its limit"] * self.client_near_limit
 
     def notes(self) -> list[str]:
         """Warnings, and what a closed loop cannot tell."""
