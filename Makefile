@@ -1,0 +1,135 @@
+# `make` alone prints help. `make step 3` and `make step N=3` mean the same.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+
+# Targets that take the number of a step (compare takes two).
+NUMBERED := step check start hint diff solution reset watch mistake notebook load compare
+ifneq ($(filter $(NUMBERED),$(firstword $(MAKECMDGOALS))),)
+GIVEN := $(wordlist 2,9,$(MAKECMDGOALS))
+ifneq ($(GIVEN),)
+override N := $(GIVEN)
+.PHONY: $(GIVEN)
+$(GIVEN):: ; @:
+endif
+NO_STEP := $(strip $(foreach n,$(N),$(if $(wildcard step0$(n)_*),,$(n))))
+ifneq ($(NO_STEP),)
+STEPS := $(foreach folder,$(wildcard step0*_*),$(patsubst step0%,%,$(firstword $(subst _, ,$(folder)))))
+$(error There is no step $(NO_STEP): the steps are $(STEPS))
+endif
+endif
+
+.DEFAULT:
+	$(error There is no target $@: make help lists them)
+
+# The commands read these from the environment, so that spaces and quotes in them do no harm.
+export N APP M QUICK REPORT URL C S DIR WHEELHOUSE THIS HOST PORT
+
+WORKSHOP = .venv/bin/python -m workshop
+TESTS = .venv/bin/python -m pytest tests
+UV = .venv/bin/uv
+
+.PHONY: help install $(NUMBERED) notebooks handout bench services stop psql redis-cli doctor
+.PHONY: progress clean mark wheelhouse test test-flakiness lint format lock
+
+help: ## print this list
+	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+install: ## install what is needed into .venv; every other target does so by itself
+	@if test -x .venv/bin/python && .venv/bin/python -I -S workshop/install.py --check; then exit 0; fi; \
+	for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; \
+	  then exec $$python -I workshop/install.py; fi; \
+	done; \
+	echo '✗ Python 3.11 to 3.14 is needed and not found: install one, or say PYTHON=/path/to/python3 after make.' >&2; \
+	exit 1
+
+step: install ## serve a step and say what to try: make step 3
+	@exec $(WORKSHOP) step
+
+check: install ## check a step, or APP=folder, or your work on it: make check 3
+	@exec $(WORKSHOP) check
+
+start: install ## lay your copy of a step into work/, from the step before
+	@exec $(WORKSHOP) start
+
+hint: install ## the next hint for the first failing check
+	@exec $(WORKSHOP) hint
+
+diff: install ## what changes from the step before
+	@exec $(WORKSHOP) diff
+
+solution: install ## the finished step; asks first while your checks fail
+	@exec $(WORKSHOP) solution
+
+reset: install ## begin a step again; your old work is kept beside, dated
+	@exec $(WORKSHOP) reset
+
+watch: install ## check again on every save
+	@exec $(WORKSHOP) watch
+
+mistake: install ## list the mistakes of a step; with M=name, serve one
+	@exec $(WORKSHOP) mistake
+
+notebooks: install ## open JupyterLab on the notebooks
+	@exec $(WORKSHOP) notebooks
+
+notebook: install ## open the notebook of one step
+	@exec $(WORKSHOP) notebook
+
+handout: install ## write the notebooks as pages to hand out
+	@exec $(WORKSHOP) handout
+
+bench: install ## measure all five steps against each other; QUICK=1 for a first look
+	@exec $(WORKSHOP) bench
+
+load: install ## put load on a step or on URL=address: C=connections S=seconds
+	@exec $(WORKSHOP) load
+
+compare: install ## compare two steps under load: make compare 2 3
+	@exec $(WORKSHOP) compare
+
+services: install ## start PostgreSQL and Valkey
+	@exec $(WORKSHOP) services
+
+stop: install ## stop PostgreSQL and Valkey; their data is kept
+	@exec $(WORKSHOP) stop
+
+psql: install ## a PostgreSQL prompt on the shop
+	@exec $(WORKSHOP) psql
+
+redis-cli: install ## a Redis prompt on the cache
+	@exec $(WORKSHOP) redis-cli
+
+doctor: install ## look for what could be wrong on this machine
+	@exec $(WORKSHOP) doctor
+
+progress: install ## how far you are
+	@exec $(WORKSHOP) progress
+
+mark: install ## check many learners' work: DIR=folder of submissions
+	@exec $(WORKSHOP) mark
+
+wheelhouse: install ## collect all wheels for an install without network; THIS=1: for this machine alone
+	@exec $(WORKSHOP) wheelhouse
+
+clean: install ## stop the services and remove caches and .workshop/; never your work/
+	@exec $(WORKSHOP) clean
+
+test: install ## run everything: checks, mistakes, tooling, notebooks
+	@exec $(TESTS)
+
+test-flakiness: install ## run the checks 20 times with all cores busy
+	@exec $(WORKSHOP) test-flakiness
+
+lint: install ## look for faults and wrong formatting
+	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .
+
+format: install ## format the code and mend what can be mended
+	@.venv/bin/python -m ruff check --fix . ; .venv/bin/python -m ruff format .
+
+lock: install ## pin the newest versions of what requirements.in names
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(UV) pip compile --quiet --upgrade --universal \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  requirements.in --output-file requirements.txt
