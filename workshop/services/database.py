@@ -18,10 +18,7 @@ SHOP = (Path(__file__).parent / "shop.sql").read_text(encoding="utf-8")
 VERSION = hashlib.sha256(SHOP.encode()).hexdigest()[:12]
 
 # Written in the same transaction as the rows: where it is, the rows are.
-MARK = f"""
-CREATE TABLE shop_version (version text NOT NULL);
-INSERT INTO shop_version VALUES ('{VERSION}');
-"""
+MARK = "CREATE TABLE shop_version AS SELECT %s::text AS version"
 # The API adds orders and changes stock; it deletes nothing. Fewer rows are a half-filled database.
 COMPLETE = """
 SELECT (SELECT count(*) FROM shop_version) = 1
@@ -79,7 +76,7 @@ def load(url: str) -> None:
     """
     with session(url, autocommit=False) as cursor:
         cursor.execute(SHOP)
-        cursor.execute(MARK)
+        cursor.execute(MARK, [VERSION])
     with session(url) as cursor:  # so that no first reader pays for it
         cursor.execute("VACUUM products, users, orders")
 

@@ -86,7 +86,7 @@ class External:
                 "or unset DATABASE_URL to use the workshop's own."
             ) from error
         tables -= {"pg_stat_statements"}
-        if OURS <= tables:
+        if tables >= OURS:
             return
         if tables:
             raise WorkshopError(

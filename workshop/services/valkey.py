@@ -39,9 +39,9 @@ class Valkey(Daemon):
     def call(self, command: str) -> str:
         """Send one command in the inline form; return the first line of the answer.
 
-        Raises OSError when the server does not answer within two seconds.
+        Raises OSError when the server does not answer within a second.
         """
-        with socket.create_connection((HOST, self.port), timeout=2) as connection:
+        with socket.create_connection((HOST, self.port), timeout=1) as connection:
             connection.sendall(command.encode() + b"\r\n")
             return connection.makefile("rb").readline().decode().strip()
 
