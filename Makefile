@@ -24,9 +24,10 @@ endif
 	$(error There is no target $@: make help lists them)
 
 # The commands read these from the environment, so that spaces and quotes in them do no harm.
-export N APP M QUICK REPORT URL C S DIR WHEELHOUSE THIS HOST PORT
+export PYTHON N APP M QUICK REPORT URL C S DIR WHEELHOUSE THIS HOST PORT
 
 WORKSHOP = .venv/bin/python -m workshop
+SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 TESTS = .venv/bin/python -m pytest tests
 UV = .venv/bin/uv
 
@@ -37,12 +38,16 @@ help: ## print this list
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 install: ## install what is needed into .venv; every other target does so by itself
-	@if test -x .venv/bin/python && .venv/bin/python -I -S workshop/install.py --check; then exit 0; fi; \
-	for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
-	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; \
-	  then exec $$python -I workshop/install.py; fi; \
+	@if test -z "$$PYTHON" && test -x .venv/bin/python && \
+	  .venv/bin/python -I -S workshop/install.py --check; then exit 0; fi; \
+	set -- python3 python3.14 python3.13 python3.12 python3.11; \
+	test -z "$$PYTHON" || set -- "$$PYTHON"; \
+	for python; do \
+	  if "$$python" -c '$(SUPPORTED)' 2>/dev/null; then \
+	    exec "$$python" -I workshop/install.py; \
+	  fi; \
 	done; \
-	echo '✗ Python 3.11 to 3.14 is needed and not found: install one, or say PYTHON=/path/to/python3 after make.' >&2; \
+	echo "✗ Python 3.11 to 3.14 is needed, not found as $$*: install one, or add PYTHON=/its/path to the command." >&2; \
 	exit 1
 
 step: install ## serve a step and say what to try: make step 3

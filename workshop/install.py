@@ -1,19 +1,31 @@
-"""Installs what the workshop needs into `.venv`: run by make with the system's Python, standard library only.
+"""Installs what the workshop needs into `.venv`: run by make with the system's Python.
 
-A stamp, written last, says that all is in place, so that nothing is installed twice; an install that failed or was
-killed is finished by the next run. With WHEELHOUSE set (a folder, or the address of a web server that shows one),
-everything comes from there and no network is needed.
+Standard library only. A stamp, written last, says that all is in place, so that nothing is
+installed twice; an install that failed or was killed is finished by the next run. With WHEELHOUSE
+set (a folder, or the address of a web server that shows one), everything comes from there and no
+network is needed.
 """
 
 import fcntl
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 OLDEST_UV = (0, 5)
 AGAIN = "run make again to go on from there."
+NO_NETWORK = re.compile(
+    r"(?i)failed to fetch|connection|resolution|dns error|timed out|no matching"
+)
+EXEC = """#!/bin/sh
+'''exec' "%s/bin/python" "$0" "$@"
+' '''
+"""
 
 
 class InstallError(Exception):
@@ -21,34 +33,32 @@ class InstallError(Exception):
 
 
 class Install:
-    """One `.venv` under a root folder, and the three facts that make it usable: lock, Python and place."""
+    """One `.venv` under a root folder, complete for one lock, one Python and one place."""
 
     def __init__(self, root: str = ROOT, wheelhouse: str = ""):
         self.root, self.wheelhouse = root, source(wheelhouse)
         self.lock = os.path.join(root, "requirements.txt")
         self.venv = os.path.join(root, ".venv")
         self.python = os.path.join(self.venv, "bin", "python")
-        self.stamp = os.path.join(self.venv, "installed")  # written last
-        self.place = os.path.join(
-            self.venv, "place"
-        )  # where the venv was made: its scripts hold that path
-        self.started = os.path.join(
-            self.venv, "installing"
-        )  # there while packages are being laid down
+        # The first is written last; the second says where the venv was made, which its scripts
+        # hold too; the third is there while packages are being laid down.
+        self.stamp = os.path.join(self.venv, "installed")
+        self.place = os.path.join(self.venv, "place")
+        self.started = os.path.join(self.venv, "installing")
 
     def wanted(self) -> str:
         """The stamp's text for the present lock and the Python that runs this."""
         with open(self.lock, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-        return f"{digest}\npython {sys.version_info[0]}.{sys.version_info[1]}\n"
+            return f"{hashlib.sha256(file.read()).hexdigest()}\npython {VERSION}\n"
 
     def complete(self) -> bool:
         return read(self.place) == self.venv and read(self.stamp) == self.wanted()
 
     def run(self, say=print) -> None:
-        """Installs what is missing. Raises InstallError; of two at once, the second waits for the first."""
-        os.makedirs(os.path.join(self.root, ".workshop"), exist_ok=True)
-        with open(os.path.join(self.root, ".workshop", "install.lock"), "w") as lock:
+        """Installs what is missing. Of two at once, the second waits. Raises InstallError."""
+        state = os.path.join(self.root, ".workshop")
+        os.makedirs(state, exist_ok=True)
+        with open(os.path.join(state, "install.lock"), "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -57,28 +67,26 @@ class Install:
             self.mend_place(say)
             if self.complete():
                 return
-            uv = found_uv()
+            uv = found_uv(self.venv)
             self.make_venv(uv, say)
             self.install_packages(uv or self.own_uv(say), say)
             write(self.stamp, self.wanted())
 
     def make_venv(self, uv: str | None, say) -> None:
-        """A venv that was never finished, whose Python is gone or is another version, is made anew."""
-        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        library = os.path.join(self.venv, "lib", f"python{version}", "site-packages")
+        """Makes the venv anew if it is half made, or its Python is gone or another version."""
+        library = os.path.join(self.venv, "lib", f"python{VERSION}", "site-packages")
         if read(self.place) == self.venv and os.path.isdir(library) and works(self.python):
             return
-        say(f"Making .venv with Python {version} …")
-        pip = ["--without-pip"] if uv else []
-        done = quiet(sys.executable, "-m", "venv", "--clear", *pip, self.venv)
-        if done.returncode:
-            no_pip = "ensurepip" in done.stdout + done.stderr
+        say(f"Making .venv with Python {VERSION} …")
+        base = getattr(sys, "_base_executable", sys.executable)
+        done = quiet(base, "-m", "venv", "--clear", *["--without-pip"] * bool(uv), self.venv)
+        if done.returncode and "ensurepip" in done.stdout + done.stderr:
             raise InstallError(
-                f"This Python cannot make a virtual environment: install its venv module "
-                f"(Debian, Ubuntu: sudo apt install python{version}-venv), then run make again."
-                if no_pip
-                else f"Making .venv failed ({last_line(done)}); {AGAIN}"
+                "This Python cannot make virtual environments: install its venv module (Debian, "
+                f"Ubuntu: sudo apt install python{VERSION}-venv), then run make again."
             )
+        if done.returncode:
+            raise InstallError(f"Making .venv failed ({last_line(done.stderr)}); {AGAIN}")
         write(self.place, self.venv)
 
     def own_uv(self, say) -> str:
@@ -89,66 +97,59 @@ class Install:
         say("Installing uv …")
         if not works(self.python, "-m", "pip"):
             quiet(self.python, "-m", "ensurepip")
-        part = os.path.join(self.venv, "uv.txt")
-        write(part, block(self.lock, "uv"))
-        options = ["--quiet", "--disable-pip-version-check", "--retries", "2", "--force-reinstall"]
-        self.checked(
-            quiet(self.python, "-m", "pip", "install", *options, *self.options(), "-r", part)
-        )
+        pin = os.path.join(self.venv, "uv.txt")
+        write(pin, block(self.lock, "uv"))
+        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = quiet(*pip, "--retries", "2", "--force-reinstall", *self.options(), "-r", pin)
+        if done.returncode:
+            raise self.failure(done.stderr)
         return uv
 
     def install_packages(self, uv: str, say) -> None:
-        """Lays down the locked packages; those of an install that was killed are laid down once more."""
+        """Lays down the locked packages, all of them once more if the last run was killed here."""
         command = [uv, "pip", "install", "--python", self.python, *self.options(), "-r", self.lock]
         if os.path.exists(self.started):
             command.append("--reinstall")
         write(self.started, "")
-        if not self.wheelhouse and not online(uv):
-            self.checked(quiet(*command, "--offline"))  # uv's cache may hold everything
-        else:
-            say("Installing the locked packages …")
-            if subprocess.run(command).returncode:
-                raise InstallError(f"The install did not finish, for the reason above; {AGAIN}")
+        say("Installing the locked packages …")
+        code, errors = shown(command)
+        if code and not self.wheelhouse and NO_NETWORK.search(errors):
+            code = quiet(*command, "--offline").returncode  # uv's cache may hold everything
+        if code:
+            raise self.failure(errors)
         os.remove(self.started)
 
     def options(self) -> list[str]:
         local = ["--no-index", "--find-links", self.wheelhouse] if self.wheelhouse else []
         return ["--require-hashes", *local]
 
-    def checked(self, done: subprocess.CompletedProcess) -> None:
-        if done.returncode == 0:
-            return
+    def failure(self, errors: str) -> InstallError:
         if self.wheelhouse:
-            raise InstallError(
-                f"The wheelhouse {self.wheelhouse} cannot be used ({last_line(done)})."
+            return InstallError(
+                f"WHEELHOUSE={self.wheelhouse} cannot be reached or lacks wheels for this machine "
+                f"({last_line(errors)}): make it again with make wheelhouse."
             )
-        raise InstallError(
-            "The packages cannot be fetched: connect to the network and run make again, "
-            "or install from a folder of wheels with WHEELHOUSE=folder."
-        )
+        if NO_NETWORK.search(errors):
+            return InstallError(
+                "The packages cannot be fetched: connect to the network and run make again, "
+                "or install from a folder of wheels with WHEELHOUSE=folder."
+            )
+        return InstallError(f"The install failed ({last_line(errors)}); {AGAIN}")
 
     def mend_place(self, say) -> None:
-        """After the folder was moved or copied, the venv's scripts still name the old one: they get the new path."""
+        """Gives the venv's scripts their new path after the workshop's folder was moved."""
         old, scripts = read(self.place), os.path.join(self.venv, "bin")
         if not old or old == self.venv or not os.path.isdir(scripts):
             return
         say("The workshop's folder has moved: mending .venv …")
         for name in os.listdir(scripts):
             path = os.path.join(scripts, name)
-            if os.path.islink(path) or not (
-                name.lower().startswith("activate") or head(path) == b"#!"
-            ):
+            if os.path.islink(path) or not (name.startswith("activate") or head(path) == b"#!"):
                 continue
-            with open(path, encoding="utf-8") as file:
-                text = file.read()
-            plain = f"#!{old}/bin/python"
-            if text.startswith(
-                plain
-            ):  # this form allows no spaces and no long paths; the shell's does
-                rest = text.partition("\n")[2]
-                text = (
-                    f"#!/bin/sh\n'''exec' \"{self.venv}/bin/python\" \"$0\" \"$@\"\n' '''\n{rest}"
-                )
+            text = read(path)
+            if text.startswith(f"#!{old}/bin/python"):
+                # A first line allows no spaces and no long path; a shell's exec allows both.
+                text = EXEC % self.venv + text.partition("\n")[2]
             write(path, text.replace(old, self.venv))
         write(self.place, self.venv)
 
@@ -158,35 +159,43 @@ def source(wheelhouse: str) -> str:
     if not wheelhouse or "://" in wheelhouse:
         return wheelhouse
     if not os.path.isdir(wheelhouse):
-        raise InstallError(f"WHEELHOUSE={wheelhouse} is not a folder: `make wheelhouse` makes one.")
+        raise InstallError(f"WHEELHOUSE={wheelhouse} is not a folder: make wheelhouse makes one.")
     return os.path.abspath(wheelhouse)
 
 
-def online(uv: str) -> bool:
-    """Whether the package index answers, asked for one small package."""
-    command = [uv, "pip", "compile", "--quiet", "--no-deps", "--refresh", "-"]
-    return subprocess.run(command, input="click", text=True, capture_output=True).returncode == 0
-
-
-def found_uv() -> str | None:
-    """The uv on the PATH, if it is new enough."""
-    try:
-        answer = subprocess.run(["uv", "--version"], capture_output=True, text=True).stdout.split()
-        numbers = tuple(int(part) for part in answer[1].split(".")[:2])
-    except (OSError, IndexError, ValueError):
+def found_uv(venv: str) -> str | None:
+    """The uv on the PATH, if it is new enough and not the venv's own."""
+    uv = shutil.which("uv")
+    if not uv or uv.startswith(venv):
         return None
-    return "uv" if numbers >= OLDEST_UV else None
+    numbers = re.findall(r"\d+", quiet(uv, "--version").stdout)
+    return uv if tuple(map(int, numbers[:2])) >= OLDEST_UV else None
 
 
 def block(lock: str, name: str) -> str:
     """The lines of one package in the lock: its pin and its hashes."""
-    lines, inside = [], False
-    for line in read(lock).splitlines():
-        if not line.startswith((" ", "#")):
-            inside = line.startswith(f"{name}==")
-        if inside and not line.lstrip().startswith("#"):
-            lines.append(line)
-    return "\n".join(lines) + "\n"
+    found = re.search(rf"^{name}==.*(\n    --hash=.*)+", read(lock), re.MULTILINE)
+    return found[0] + "\n" if found else f"{name}\n"
+
+
+def shown(command: list[str]) -> tuple[int, str]:
+    """Runs uv with one line of progress. Returns its exit code and what it wrote to stderr."""
+    begun, seen, terminal = time.monotonic(), [], sys.stderr.isatty()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            seen.append(line)
+            if terminal:
+                text = f"\r\033[K{time.monotonic() - begun:3.0f} s  {line.strip()[:70]}"
+                print(text, end="", file=sys.stderr, flush=True)
+            elif line.startswith(("Prepared", "Installed")):
+                print(line.rstrip(), file=sys.stderr)
+    if terminal:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    return process.returncode, "".join(seen)
+
+
+def quiet(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def works(*command: str) -> bool:
@@ -196,13 +205,9 @@ def works(*command: str) -> bool:
         return False
 
 
-def quiet(*command: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def last_line(done: subprocess.CompletedProcess) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else f"exit code {done.returncode}"
+def last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "no reason given"
 
 
 def head(path: str) -> bytes:
@@ -228,16 +233,16 @@ def main() -> int:
         if sys.argv[1:] == ["--check"]:
             return 0 if Install().complete() else 1
         Install(wheelhouse=os.environ.get("WHEELHOUSE", "")).run()
+        return 0
     except InstallError as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"✗ The install cannot write here: {error}.", file=sys.stderr)
+        print(f"✗ The install failed ({error}); {AGAIN}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\n✗ Interrupted; {AGAIN}", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":
