@@ -6,7 +6,6 @@ from time import sleep
 
 from flask import Flask, abort, url_for
 from sqlalchemy import NullPool, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
 
 import api
 import shop
@@ -19,7 +18,6 @@ DEFAULTS = {
     "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:54320/shop",
     "SUPPLIER_DELAY": 0.1,  # seconds
 }
-
 
 app = Flask(__name__, static_folder=None)
 # Each setting may come from the environment; it keeps the type of its default.
@@ -85,14 +83,6 @@ def order(order_id):
 
 def ask_supplier():
     sleep(app.config["SUPPLIER_DELAY"])
-
-
-@app.errorhandler(DBAPIError)
-def database_error(error):
-    if not (error.connection_invalidated or isinstance(error, OperationalError)):
-        raise error  # a mistake in this code, not PostgreSQL's absence
-    app.logger.warning("PostgreSQL: %s", error.orig)
-    return {"message": "The database does not answer. Try again."}, 503, {"Retry-After": "1"}
 
 
 if __name__ == "__main__":

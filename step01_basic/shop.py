@@ -85,7 +85,7 @@ def place_order(product_id, quantity, customer=None):
 def find_order(order_id, customer=None):
     """The order as a dict, or None; for a customer, None too where it is another's."""
     order = db.session.get(Order, order_id)
-    if order and customer and order.customer != customer:
+    if order and customer is not None and order.customer != customer:
         return None
     return order_as_dict(order)
 

@@ -1,6 +1,7 @@
 """What all routes share: ids in paths, JSON in, errors as JSON. The same file in all five steps."""
 
-from flask import abort, jsonify, request
+from flask import abort, current_app, jsonify, request
+from sqlalchemy.exc import DBAPIError, OperationalError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import IntegerConverter
 
@@ -16,6 +17,7 @@ def init_app(app):
     app.config["MAX_CONTENT_LENGTH"] = LIMIT
     app.url_map.converters["id"] = Id
     app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(DBAPIError, database_error)
 
 
 def json_fields(**kinds):
@@ -42,3 +44,10 @@ def http_error(error):
     response.data = jsonify(message=error.description).data
     response.content_type = "application/json"
     return response
+
+
+def database_error(error):
+    if not (error.connection_invalidated or isinstance(error, OperationalError)):
+        raise error  # a mistake in this code, not PostgreSQL's absence
+    current_app.logger.warning("PostgreSQL: %s", error.orig)
+    return {"message": "The database does not answer. Try again."}, 503, {"Retry-After": "1"}

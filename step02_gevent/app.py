@@ -6,7 +6,6 @@ from time import sleep
 
 from flask import Flask, abort, url_for
 from sqlalchemy import NullPool, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
 
 import api
 import shop
@@ -20,7 +19,6 @@ DEFAULTS = {
     "SUPPLIER_DELAY": 0.1,  # seconds
     "DB_CONNECTIONS": 90,  # PostgreSQL takes 100
 }
-
 
 app = Flask(__name__, static_folder=None)
 # Each setting may come from the environment; it keeps the type of its default.
@@ -86,11 +84,3 @@ def order(order_id):
 
 def ask_supplier():
     sleep(app.config["SUPPLIER_DELAY"])
-
-
-@app.errorhandler(DBAPIError)
-def database_error(error):
-    if not (error.connection_invalidated or isinstance(error, OperationalError)):
-        raise error  # a mistake in this code, not PostgreSQL's absence
-    app.logger.warning("PostgreSQL: %s", error.orig)
-    return {"message": "The database does not answer. Try again."}, 503, {"Retry-After": "1"}

@@ -1,0 +1,96 @@
+"""Step 4: the same shop with its report kept in Redis (cache.py). It is computed once a minute."""
+
+import os
+from datetime import UTC, datetime
+from time import sleep
+
+from flask import Flask, abort, url_for
+from sqlalchemy import make_url
+
+import api
+import cache
+import pool
+import shop
+
+STEP = "step04_redis_cache"
+TECHNIQUE = "the report kept in Redis for 60 s"
+DEFAULTS = {
+    "HOST": "127.0.0.1",
+    "PORT": 8004,
+    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:54320/shop",
+    "SUPPLIER_DELAY": 0.1,  # seconds
+    **pool.DEFAULTS,
+    **cache.DEFAULTS,
+}
+
+app = Flask(__name__, static_folder=None)
+# Each setting may come from the environment; it keeps the type of its default.
+app.config.update({key: type(value)(os.getenv(key, value)) for key, value in DEFAULTS.items()})
+app.config.update(
+    # For SQLAlchemy "postgresql" means psycopg 3: name the driver.
+    SQLALCHEMY_DATABASE_URI=make_url(app.config["DATABASE_URL"]).set(
+        drivername="postgresql+psycopg2"
+    ),
+    SQLALCHEMY_ENGINE_OPTIONS=pool.engine_options(app.config, name=STEP),
+)
+api.init_app(app)
+pool.init_app(app)
+shop.db.init_app(app)
+reports = cache.Cache(app.config["REDIS_URL"], "data_response", app.config["CACHE_TTL"])
+
+
+@app.get("/")
+def index():
+    return {"step": STEP, "technique": TECHNIQUE}
+
+
+@app.get("/async")
+def supplier():
+    ask_supplier()
+    return {"message": "This is an asynchronous API response!"}
+
+
+@app.get("/products/<id:product_id>")
+def product(product_id):
+    return shop.find_product(product_id) or abort(404, "There is no such product.")
+
+
+@app.get("/quote/<id:product_id>")
+def quote(product_id):
+    product = shop.find_product(product_id) or abort(404, "There is no such product.")
+    shop.db.session.close()  # no connection is held during the wait
+    ask_supplier()
+    return {"product_id": product["id"], "price_cents": product["price_cents"]}
+
+
+@app.get("/data")
+def data():
+    return reports.response(report)
+
+
+@app.post("/orders")
+def place_order():
+    product_id, quantity = api.json_fields(product_id=int, quantity=int)
+    if product_id < 1 or quantity < 1:
+        abort(400, "product_id and quantity must be 1 or more.")
+    try:
+        order = shop.place_order(product_id, quantity)
+    except shop.OutOfStock:
+        abort(409, "Not enough pieces are left.")
+    if order is None:
+        abort(404, "There is no such product.")
+    reports.forget()
+    return order, 201, {"Location": url_for("order", order_id=order["id"])}
+
+
+@app.get("/orders/<id:order_id>")
+def order(order_id):
+    return shop.find_order(order_id) or abort(404, "There is no such order.")
+
+
+def report():
+    return {"report": shop.sales_report(), "generated_at": datetime.now(UTC).isoformat()}
+
+
+def ask_supplier():
+    sleep(app.config["SUPPLIER_DELAY"])
