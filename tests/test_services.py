@@ -107,25 +107,28 @@ def filled(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shared_state(filled, tmp_path_factory):
-    """The state folder that most tests use in turn, whatever the one before did to it."""
-    state = tmp_path_factory.mktemp("shared") / "state"
+def place(filled, tmp_path_factory):
+    """The state folder and the ports that most tests use in turn, whatever the last one did."""
+    state = tmp_path_factory.mktemp("place") / "state"
     copy(filled, state)
-    return state
+    with stopped_after(new_services(state)) as services:
+        yield state, services.postgres.port, services.valkey.port
 
 
 @pytest.fixture
-def services(shared_state):
-    """Filled services that do not run."""
-    with stopped_after(new_services(shared_state)) as services:
-        yield services
-
-
-@pytest.fixture
-def running(services):
+def running(place):
     """Services that run, with pristine rows."""
+    services = Services(*place, durable=False)
     services.start(quiet)
     services.fresh_database()
+    return services
+
+
+@pytest.fixture
+def services(place):
+    """Filled services that do not run."""
+    services = Services(*place, durable=False)
+    services.stop("immediate")
     return services
 
 
@@ -156,9 +159,9 @@ def test_rows_are_the_same_on_every_machine(running):
 
 
 def test_second_start_changes_nothing(running):
-    before = left_over(running)
+    before = running.postgres.pid(), running.valkey.pid()
     running.start(pytest.fail)
-    assert left_over(running) == before
+    assert (running.postgres.pid(), running.valkey.pid()) == before
 
 
 def test_environment_reaches_both_servers(running):
@@ -318,13 +321,13 @@ def test_taken_port_names_the_setting(services, server, name):
 def test_foreign_servers_are_left_alone(running, filled, tmp_path):
     copy(filled, tmp_path / "mine")
     mine = Services(tmp_path / "mine", running.postgres.port, running.valkey.port, durable=False)
-    before = left_over(running)
+    before = running.postgres.pid(), running.valkey.pid()
     running.valkey.call("SET kept yes")
     for start in (mine.start_postgres, mine.start_valkey):
         with pytest.raises(WorkshopError, match="taken"):
             start(quiet)
     mine.stop()
-    assert left_over(running) == before
+    assert (running.postgres.pid(), running.valkey.pid()) == before
     assert running.valkey.call("EXISTS kept") == ":1"
 
 
