@@ -57,7 +57,7 @@ class Login:
 
     json: dict
     path: str = "/login"
-    token: str = "token"
+    token: str = "token"  # noqa: S105, the name of a field
 
 
 async def load(url: str, requests=None, **options) -> Result:

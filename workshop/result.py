@@ -144,7 +144,7 @@ class Result:
         if self.reconnects:
             rows.append(("reconnects", f"{self.reconnects:,}"))
         rows.append(("client", f"{self.client_cpu:.0%} of one core"))
-        return rows + [("machine", sentence(self.machine))]
+        return [*rows, ("machine", sentence(self.machine))]
 
     def to_json(self) -> dict:
         """All of it as plain types; latencies as pairs of microseconds and counts."""

@@ -1,0 +1,241 @@
+"""The load driver against a real server: counts, errors by kind, both loops, interruptions."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from io import StringIO
+from urllib.request import urlopen
+
+import psutil
+import pytest
+from loadserver import serving
+from rich.console import Console
+
+from workshop import latency
+from workshop.bar import bar
+from workshop.errors import WorkshopError
+from workshop.latency import Exact, Latencies, needed
+from workshop.load import Login, Request, load, load_sync
+from workshop.machine import fingerprint
+from workshop.paths import ROOT
+from workshop.result import CLOSED
+
+SHORT = {"seconds": 0.3, "warmup": 0.0, "connections": 4}
+
+
+@pytest.fixture(scope="module")
+def url():
+    with serving() as url:
+        yield url
+
+
+def counts(url) -> dict[str, int]:
+    with urlopen(f"{url}/counts") as answer:
+        return json.load(answer)
+
+
+def until(holds, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.02)
+    return value
+
+
+def test_counts_what_the_server_counts(url):
+    result = load_sync(f"{url}/ok?counted", **SHORT)
+    assert 0 < result.requests <= counts(url)["GET /ok?counted"] <= result.requests + 4
+    assert result.errors == {} and result.reconnects == 0
+    assert len(result.latencies) == result.requests
+    assert result.throughput == pytest.approx(result.requests / result.seconds)
+
+
+def test_warm_up_is_asked_and_not_counted(url):
+    result = load_sync(f"{url}/wait?warm", seconds=0.3, warmup=0.6, connections=4)
+    assert counts(url)["GET /wait?warm"] > 1.5 * result.requests
+    assert result.seconds == pytest.approx(0.3, abs=0.01)
+
+
+def test_tells_errors_apart_and_keeps_them_out(url):
+    paths = ["/ok", "/missing", "/busy", "/reset", "/garbage"]
+    result = load_sync(url, [Request(path=path) for path in paths], **SHORT)
+    assert set(result.errors) == {"status 404", "status 503", "reset", "bad answer"}
+    assert result.requests == len(result.latencies) == len(result.parts[0].latencies)
+    assert [len(part.latencies) for part in result.parts[1:]] == [0, 0, 0, 0]
+    assert "More than 1 % of the requests failed" in str(result)
+
+
+@pytest.mark.parametrize("rate", [None, 20])
+def test_gives_up_after_the_timeout(url, rate):
+    result = load_sync(f"{url}/never", seconds=1, warmup=0, connections=2, timeout=0.3, rate=rate)
+    assert set(result.errors) == {"timeout"} and result.requests == 0
+    assert result.p50 is None
+
+
+@pytest.mark.parametrize("path", ["/closing", "/old", "/drop"])
+def test_a_server_that_closes_is_no_error(url, path):
+    result = load_sync(f"{url}{path}", **SHORT)
+    assert result.errors == {}
+    assert result.reconnects + result.retries >= result.requests - 4 > 0
+
+
+@pytest.mark.parametrize("path", ["/chunked", "/slow-chunked", "/continue", "/empty"])
+def test_knows_where_an_answer_ends(url, path):
+    result = load_sync(f"{url}{path}", **SHORT)
+    assert result.errors == {} and result.requests > 0 and result.reconnects == 0
+
+
+def test_sends_token_headers_and_bodies(url):
+    post = Request("POST", "/orders/{id}", {"X-Mine": "1"}, {"product_id": "{id}"}, ids=(7, 7))
+    result = load_sync(url, [post], login=Login({"username": "a", "password": "b"}), **SHORT)
+    assert result.errors == {}
+    asked = counts(url)
+    head = next(text for text in asked if text.startswith("head POST /orders/7 "))
+    assert "Authorization: Bearer secret" in head and "X-Mine: 1" in head
+    assert 'body {"product_id": 7}' in asked
+
+
+def test_keeps_the_weights(url):
+    mix = [Request(path="/ok?three", weight=3), Request(path="/ok?one", weight=1)]
+    result = load_sync(url, mix, **SHORT)
+    share = len(result.parts[0].latencies) / result.requests
+    assert result.requests < 500 or share == pytest.approx(0.75, abs=0.08)
+
+
+def test_open_loop_keeps_its_rate(url):
+    result = load_sync(f"{url}/ok", seconds=1, warmup=0.2, connections=8, rate=200)
+    assert result.requests == pytest.approx(200, abs=1)
+    assert CLOSED not in str(result)
+
+
+def test_open_loop_follows_each_request_that_was_due(url):
+    """One connection gives 100 answers/s at most: of 300 due, some come late and some too late."""
+    result = load_sync(f"{url}/wait", seconds=1, warmup=0, connections=1, rate=300, timeout=0.5)
+    assert result.requests + result.error_count == pytest.approx(300, abs=1)
+    assert result.errors["timeout"] > 0 and result.latencies.longest > 300
+    assert result.throughput < 150
+
+
+def test_only_the_open_loop_shows_a_stall(url):
+    """2 s with a stall of 0.6 s: a third of what was due meets it, and of that half waits 0.3 s."""
+    options = {"seconds": 2, "warmup": 0.2, "connections": 4}
+    opened = load_sync(f"{url}/stall?at=1&for=0.6&open", rate=200, **options)
+    closed = load_sync(f"{url}/stall?at=1&for=0.6&closed", **options)
+    assert 400 < opened.p99 < 900
+    assert closed.p99 < 300 and closed.latencies.longest > 500
+    assert CLOSED in str(closed) and CLOSED not in str(opened)
+
+
+def test_awaits_beside_other_work(url):
+    async def both():
+        return await asyncio.gather(load(f"{url}/ok", **SHORT), asyncio.sleep(0.1, "other"))
+
+    result, other = asyncio.run(both())
+    assert result.requests > 0 and other == "other"
+
+
+def drivers(process=None) -> list[psutil.Process]:
+    children = (process or psutil.Process()).children()
+    return [child for child in children if "workshop.driver" in child.cmdline()]
+
+
+def test_cancelling_stops_the_driver(url):
+    async def cancelled():
+        task = asyncio.create_task(load(f"{url}/ok?cancel", seconds=60))
+        while not drivers():
+            await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(cancelled())
+    assert not drivers()
+
+
+def loading(url, tag) -> tuple[subprocess.Popen, psutil.Process]:
+    """A process that loads for a minute, once its driver is at work, and the driver."""
+    code = f"from workshop.load import main; raise SystemExit(main('{url}/wait?{tag}', seconds=60))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    until(lambda: counts(url).get(f"GET /wait?{tag}", 0) > 100)
+    return process, drivers(psutil.Process(process.pid))[0]
+
+
+def test_ctrl_c_gives_a_partial_result(url):
+    process, driver = loading(url, "interrupted")
+    process.send_signal(signal.SIGINT)
+    text = process.communicate(timeout=20)[0].decode()
+    assert process.returncode == 130
+    assert "Partial: stopped after" in text and not driver.is_running()
+
+
+def test_a_killed_parent_leaves_no_driver(url):
+    process, driver = loading(url, "killed")
+    process.kill()
+    process.communicate()
+    until(lambda: not driver.is_running() or driver.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "sentence"),
+    [
+        ("http://127.0.0.1:9/", {}, "is the server started"),
+        ("https://127.0.0.1/", {}, "http:// only"),
+        ("http://127.0.0.1:9/", {"connections": 0}, "1 or more"),
+        ("http://127.0.0.1:9/", {"rate": 0}, "more than 0"),
+    ],
+)
+def test_says_what_is_wrong(url, options, sentence):
+    with pytest.raises(WorkshopError, match=sentence):
+        load_sync(url, **options)
+
+
+def test_says_that_a_login_failed(url):
+    with pytest.raises(WorkshopError, match="POST /missing answered 404"):
+        load_sync(url, login=Login({}, path="/missing"))
+
+
+def test_names_a_percentile_only_with_enough_answers():
+    assert [needed(50), needed(90), needed(99)] == [5, 29, 299]
+    few, more = Latencies([(1000, 28)]), Latencies([(1000, 29)])
+    assert few.p90 is None and more.p90 == pytest.approx(1.0, rel=0.001)
+    assert more.p99 is None
+
+
+def test_percentiles_are_the_same_without_the_package(monkeypatch):
+    draw = random.Random(1)
+    counted = [(latency.rounded(int(draw.lognormvariate(8, 1))), 1) for _ in range(3000)]
+    there = Latencies(counted)
+    monkeypatch.setattr(latency, "HdrHistogram", None)
+    without = Latencies(counted)
+    assert isinstance(without.histogram, Exact)
+    for percentile in (50, 90, 99):
+        wanted = pytest.approx(there.percentile(percentile), rel=0.002)
+        assert without.percentile(percentile) == wanted
+
+
+def test_the_fingerprint_is_not_private():
+    text = json.dumps(fingerprint())
+    assert set(fingerprint()) == {"cores", "cpu", "memory_gib", "os", "python"}
+    assert os.uname().nodename not in text
+
+
+def test_shows_itself_as_text_html_and_json(url):
+    result = load_sync(f"{url}/ok?<b>", **SHORT)
+    assert "&lt;b&gt;" in result._repr_html_() and "p50" in str(result)
+    assert json.loads(json.dumps(result.to_json()))["requests"] == result.requests
+    assert "near its limit" in str(replace(result, client_cpu=0.95))
+    assert "near its limit" not in str(replace(result, client_cpu=0.1, client_queued=0.0))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_for_terminals(terminal):
+    written = StringIO()
+    with bar("title", console=Console(file=written, force_terminal=terminal)) as moved:
+        moved(0.5, "half")
+    assert ("title" in written.getvalue()) == terminal
