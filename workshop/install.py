@@ -41,7 +41,7 @@ class Install:
         self.venv = os.path.join(root, ".venv")
         self.python = os.path.join(self.venv, "bin", "python")
         # The first is written last; the second says where the venv was made, which its scripts
-        # hold too; the third is there while packages are being laid down.
+        # hold too; the third is there while packages are laid down, and stays if that is killed.
         self.stamp = os.path.join(self.venv, "installed")
         self.place = os.path.join(self.venv, "place")
         self.started = os.path.join(self.venv, "installing")
@@ -64,6 +64,7 @@ class Install:
             except BlockingIOError:
                 say("Another terminal is installing; waiting for it …")
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            os.set_inheritable(lock.fileno(), True)  # a uv that outlives us still holds it
             self.mend_place(say)
             if self.complete():
                 return
@@ -75,7 +76,8 @@ class Install:
     def make_venv(self, uv: str | None, say) -> None:
         """Makes the venv anew if it is half made, or its Python is gone or another version."""
         library = os.path.join(self.venv, "lib", f"python{VERSION}", "site-packages")
-        if read(self.place) == self.venv and os.path.isdir(library) and works(self.python):
+        finished = read(self.place) == self.venv and not os.path.exists(self.started)
+        if finished and os.path.isdir(library) and works(self.python):
             return
         say(f"Making .venv with Python {VERSION} …")
         base = getattr(sys, "_base_executable", sys.executable)
@@ -106,18 +108,17 @@ class Install:
         return uv
 
     def install_packages(self, uv: str, say) -> None:
-        """Lays down the locked packages, all of them once more if the last run was killed here."""
+        """Lays down the locked packages. What is fetched stays in uv's cache if this fails."""
         command = [uv, "pip", "install", "--python", self.python, *self.options(), "-r", self.lock]
-        if os.path.exists(self.started):
-            command.append("--reinstall")
         write(self.started, "")
         say("Installing the locked packages …")
         code, errors = shown(command)
         if code and not self.wheelhouse and NO_NETWORK.search(errors):
             code = quiet(*command, "--offline").returncode  # uv's cache may hold everything
+        if code == 0 or NO_NETWORK.search(errors):  # uv lays nothing down before it has all
+            os.remove(self.started)
         if code:
             raise self.failure(errors)
-        os.remove(self.started)
 
     def options(self) -> list[str]:
         local = ["--no-index", "--find-links", self.wheelhouse] if self.wheelhouse else []
@@ -181,7 +182,7 @@ def block(lock: str, name: str) -> str:
 def shown(command: list[str]) -> tuple[int, str]:
     """Runs uv with one line of progress. Returns its exit code and what it wrote to stderr."""
     begun, seen, terminal = time.monotonic(), [], sys.stderr.isatty()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, close_fds=False) as process:
         for line in process.stderr:
             seen.append(line)
             if terminal:
