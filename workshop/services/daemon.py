@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -128,8 +129,8 @@ class Daemon:
         )
 
     def _reason(self, text: str) -> str:
-        if "No space left on device" in text:
-            return f"{self.title} did not start, because the disk is full: {self.folder}"
+        if disk_full(self.log.parent, text):
+            return f"{self.title} did not start, because the disk is full: {self.log.parent}"
         if "ddress already in use" in text:
             return self._taken()
         lines = [line for line in text.splitlines() if line.strip()]
@@ -220,6 +221,13 @@ def ports(pid: int) -> set[int]:
     except psutil.Error:
         return set()
     return {item.laddr.port for item in connections if item.status == psutil.CONN_LISTEN}
+
+
+def disk_full(folder: Path, told: str) -> bool:
+    """Whether a failure is for want of space, from what was told and from what is left."""
+    if "No space left on device" in told or "wrote only" in told:
+        return True
+    return shutil.disk_usage(folder).free < 16 << 20  # a segment of PostgreSQL's log
 
 
 def port_taken(port: int) -> bool:

@@ -13,6 +13,7 @@ import psycopg2
 from psycopg2 import errors
 
 from workshop.errors import WorkshopError
+from workshop.services.daemon import disk_full
 
 SHOP = (Path(__file__).parent / "shop.sql").read_text(encoding="utf-8")
 VERSION = hashlib.sha256(SHOP.encode()).hexdigest()[:12]
@@ -116,11 +117,12 @@ def plain_errors(folder: Path):
     """Turn what a full or forbidden disk, or a failing database, raises into one sentence."""
     try:
         yield
-    except errors.DiskFull as error:
-        raise WorkshopError(_full(folder)) from error
     except psycopg2.Error as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise WorkshopError(f"PostgreSQL answered: {told[0]}") from error
+        told = str(error).strip()
+        if disk_full(folder, told):
+            raise WorkshopError(_full(folder)) from error
+        first = next(iter(told.splitlines()), type(error).__name__)
+        raise WorkshopError(f"PostgreSQL answered: {first}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WorkshopError(_full(folder)) from error

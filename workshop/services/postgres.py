@@ -129,8 +129,8 @@ class Postgres(Daemon):
             )
         self.home.mkdir(parents=True, exist_ok=True)
         self._clear_half_made()
+        owner = account(self.program, self.home)
         place = Path(tempfile.mkdtemp(prefix="new-", dir=self.home))
-        owner = account(self.program, place)
         password = self.home / "password"
         password.touch(mode=0o600)
         password.write_text(secrets.token_urlsafe(24) + "\n")
@@ -173,8 +173,9 @@ class Postgres(Daemon):
                 **owner.options,
             )
         if result.returncode != 0:
+            reason = self._reason(result.stderr)
             shutil.rmtree(place, ignore_errors=True)
-            raise WorkshopError(self._reason(result.stderr))
+            raise WorkshopError(reason)
 
 
 def _installation() -> Path:
