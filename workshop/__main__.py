@@ -10,8 +10,8 @@ from workshop.errors import WorkshopError
 # Which module holds a command: imported only when the command runs, so that each starts quickly.
 COMMANDS = {
     "serve": ["step", "services", "stop", "psql", "redis-cli", "clean"],
-    "check": ["check"],
-    "learn": ["diff"],
+    "check": ["check", "watch", "mistake"],
+    "learn": ["start", "reset", "hint", "diff", "solution", "progress"],
 }
 
 
@@ -23,7 +23,11 @@ class Commands(click.Group):
         for module, names in COMMANDS.items():
             if name in names:
                 commands = import_module(f"workshop.commands.{module}")
-                return getattr(commands, name.replace("-", "_"))
+                return next(
+                    command
+                    for command in vars(commands).values()
+                    if isinstance(command, click.Command) and command.name == name
+                )
         return None
 
 

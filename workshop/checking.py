@@ -12,6 +12,7 @@ from pathlib import Path
 
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
+from workshop.services import Services
 from workshop.steps import Check, checks_up_to
 
 CHECKS = ROOT / "tests" / "checks"
@@ -34,11 +35,12 @@ def run(
     only: list[Check] | None = None,
     tell: Callable[[Outcome], None] = lambda outcome: None,
     junit: Path | None = None,
-    timeout: float = 600,
+    services: Services | None = None,
 ) -> list[Outcome]:
     """Run the checks up to step `number` (or `only` these) against the folder `app`.
 
-    `tell` hears each outcome as it comes. Raises WorkshopError where the checks could not run.
+    `tell` hears each outcome as it comes. The checks start services of their own unless they are
+    given running ones. Raises WorkshopError where the checks could not run.
     """
     wanted = only if only is not None else checks_up_to(number)
     reading, writing = os.pipe()
@@ -51,10 +53,14 @@ def run(
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    if services:
+        environment["CHECK_SERVICES"] = json.dumps(
+            [str(services.state), services.postgres.port, services.valkey.port]
+        )
     for name in ("DATABASE_URL", "REDIS_URL", "HOST", "PORT"):
         environment.pop(name, None)
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             _pytest(wanted, junit),
             cwd=ROOT,
             env=environment,
@@ -67,7 +73,7 @@ def run(
     try:
         with os.fdopen(reading) as events:
             outcomes = _collect(wanted, events, tell)
-        process.wait(timeout)
+        process.wait()
     except BaseException:
         process.send_signal(signal.SIGINT)  # its fixtures stop what they started
         process.wait(30)

@@ -37,9 +37,7 @@ class Mistake:
 def mistakes(number: int | None = None) -> list[Mistake]:
     """All mistakes, or those of one step, by name."""
     chosen = [step(number)] if number else steps()
-    return [
-        _read(s, path) for s in chosen for path in sorted((FOLDER / s.folder).glob("*.patch"))
-    ]
+    return [_read(s, path) for s in chosen for path in sorted((FOLDER / s.folder).glob("*.patch"))]
 
 
 def mistake(number: int, name: str) -> Mistake:
@@ -55,8 +53,8 @@ def mistake(number: int, name: str) -> Mistake:
 def apply(mistake: Mistake, target: Path) -> Path:
     """Copy the mistake's step to `target` and put the mistake in; returns the folder."""
     shutil.copytree(mistake.step.path, target, ignore=shutil.ignore_patterns("__pycache__"))
-    done = subprocess.run(  # noqa: S603
-        ["git", "apply", "--unidiff-zero", str(mistake.path)],  # noqa: S607
+    done = subprocess.run(
+        ["git", "apply", "--unidiff-zero", str(mistake.path)],
         cwd=target,
         # Inside a checkout git would look for the paths below the checkout's root.
         env=os.environ | {"GIT_CEILING_DIRECTORIES": str(target.parent)},

@@ -45,7 +45,7 @@ class Server:
             )
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603
+            self.process = subprocess.Popen(
                 self.command,
                 cwd=self.folder,
                 env=self._environment(),

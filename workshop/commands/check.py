@@ -1,12 +1,14 @@
-"""Check an app, and tell a learner what is missing."""
+"""Check an app, once or on every save, and show the named mistakes."""
 
+import shutil
 from pathlib import Path
 
 import click
 
-from workshop import checking
+from workshop import checking, learner, progress
+from workshop import mistakes as known
 from workshop.commands import number
-from workshop.errors import WorkshopError
+from workshop.paths import STATE
 from workshop.report import Report
 from workshop.steps import step
 
@@ -14,17 +16,69 @@ from workshop.steps import step
 @click.command()
 @number
 @click.option("--app", envvar="APP", help="The folder to check.")
+@click.option("--mistake", "name", envvar="M", help="Check the step with this mistake in it.")
 @click.option("--report", envvar="REPORT", help="Also write the outcomes as JUnit XML.")
-def check(number: int, app: str | None, report: str | None):
+def check(number: int, app: str | None, name: str | None, report: str | None):
     """Run the checks of a step and of those before it."""
     chosen = step(number)
-    folder = Path(app).resolve() if app else chosen.path
-    if not (folder / "app.py").is_file():
-        raise WorkshopError(f"There is no app.py in {folder}: set APP to the folder of your app.")
+    folder = lay(known.mistake(number, name)) if name else learner.app_of(chosen, app)
     shown = Report(chosen, folder)
     shown.begin()
     junit = Path(report).resolve() if report else None
     outcomes = checking.run(number, folder, tell=shown.outcome, junit=junit)
+    if folder == learner.folder(chosen):
+        progress.record(number, outcomes)
     shown.end(outcomes)
     if not all(outcome.passed for outcome in outcomes):
         raise SystemExit(1)
+
+
+@click.command()
+@number
+@click.option("--app", envvar="APP", help="The folder to watch.")
+def watch(number: int, app: str | None):
+    """Check again on every save."""
+    from workshop.watch import Watch
+
+    chosen = step(number)
+    Watch(chosen, learner.app_of(chosen, app)).run()
+
+
+@click.command()
+@number
+@click.option("--name", envvar="M", help="The mistake to serve.")
+def mistake(number: int, name: str | None):
+    """List the mistakes of a step; with a name, serve the step with that mistake in it."""
+    from workshop.commands.serve import serve
+    from workshop.services import shared
+
+    chosen = step(number)
+    if not name:
+        return _list(number)
+    made = known.mistake(number, name)
+    folder = lay(made)
+    services = shared()
+    services.start(say=click.echo)
+    click.secho(f"\n{made.mistake}", bold=True)
+    click.echo(made.why)
+    after = (
+        f"Look: {made.look}",
+        f"Which check sees it: make check N={number} M={name}",
+        f"The mistake itself: tests/mistakes/{chosen.folder}/{name}.patch",
+    )
+    serve(chosen, folder, services.environment(), [made.attempt], after)
+
+
+def _list(number: int) -> None:
+    for made in known.mistakes(number):
+        click.secho(made.name, bold=True)
+        click.echo(click.wrap_text(made.mistake, 78, "  ", "  "))
+    click.echo(f"\nServe one of them: make mistake N={number} M=name")
+
+
+def lay(mistake: known.Mistake) -> Path:
+    """The step with the mistake in it, laid anew under .workshop/mistakes/; returns the folder."""
+    folder = STATE / "mistakes" / f"{mistake.step.folder}-{mistake.name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return known.apply(mistake, folder)

@@ -29,19 +29,19 @@ def step(number: int, app: str | None):
     serve(chosen, folder, services.environment())
 
 
-def serve(chosen, folder: Path, environment: dict[str, str], tries: list[str] | None = None):
-    """Serve `folder` as that step until Ctrl-C, after saying what to try."""
-    port = int(os.environ.get("PORT", chosen.port))
+def serve(chosen, folder: Path, environment: dict[str, str], tries=None, after=()):
+    """Serve `folder` as that step until Ctrl-C, once it is said what to try, and `after` that."""
+    port = int(os.environ.get("PORT") or chosen.port)
     log = STATE / f"{chosen.folder}.log"
     with servers.Server(folder, environment, log, port) as server:
-        click.echo()
-        click.secho(f"Step {chosen.number}: {chosen.title}", bold=True)
-        click.echo(f"{folder.name} runs at ", nl=False)
-        click.secho(server.url, fg="green", bold=True)
+        click.secho(f"\nStep {chosen.number}: {chosen.title}", bold=True)
+        click.echo(f"{folder.name} runs at {click.style(server.url, fg='green', bold=True)}")
         click.echo("Try in another terminal:")
         for command in tries or chosen.tries:
             click.echo("  " + command.format(url=server.url))
-        click.echo(f"Its output: {_shown(log)}. Ctrl-C ends it.", nl=True)
+        for line in after:
+            click.echo(line)
+        click.echo(f"Its output is in {_shown(log)}. Ctrl-C ends it.")
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             code = server.process.wait()
