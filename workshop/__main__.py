@@ -12,6 +12,8 @@ COMMANDS = {
     "serve": ["step", "services", "stop", "psql", "redis-cli", "clean"],
     "check": ["check", "watch", "mistake"],
     "learn": ["start", "reset", "hint", "diff", "solution", "progress"],
+    "measure": ["load", "compare"],
+    "machine": ["doctor", "wheelhouse"],
 }
 
 

@@ -101,7 +101,7 @@ class Comparison:
 
     def lines(self) -> list[str]:
         unit = UNITS.get(self.measure, self.measure)
-        medians = [f"{name}: {self.median(name):,.4g} {unit} (median)" for name in self.values]
+        medians = [f"{name}: {figure(self.median(name))} {unit} (median)" for name in self.values]
         return [str(ratio) for ratio in self.ratios()] + medians
 
     def __str__(self) -> str:
@@ -204,6 +204,11 @@ def why(comparison: Comparison, name: str) -> str:
         return ""
     last = comparison.results[name][-1]
     return f": {last.requests} good answers, errors {last.errors or 'none'}"
+
+
+def figure(value: float) -> str:
+    """A median, in as many digits as a reader can use."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def times(ratio: float) -> str:

@@ -17,7 +17,6 @@ from collections import Counter, deque
 from pathlib import Path
 
 from workshop.http1 import PREPARED, BadAnswer, prepared
-from workshop.latency import rounded
 from workshop.wire import Closed, Wire
 
 SECOND = 1_000_000_000
@@ -229,6 +228,11 @@ def queued() -> int:
 def counted(taken: array) -> list:
     """Latencies in nanoseconds to pairs of microseconds and how often."""
     return sorted(Counter(rounded(value // 1000) for value in taken).items())
+
+
+def rounded(microseconds: int) -> int:
+    """To three significant digits, as HDR histograms keep them: it keeps the report small."""
+    return round(microseconds, 3 - len(str(microseconds))) if microseconds > 999 else microseconds
 
 
 def kind_of(error: Exception) -> str:

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95  # of the interval that is shown
 CHANCE = 0.01  # at which a difference may be claimed that is none
@@ -19,12 +18,16 @@ def expanded(confidence: float, n: int) -> float:
     often. The expansion is that of T. C. Hesterberg, "What Teachers Should Know About the
     Bootstrap", The American Statistician 69 (2015): as wide as Student's t makes a normal interval.
     """
+    from scipy import stats  # here and below: it takes more than a second to import
+
     t = stats.t.ppf((1 + confidence) / 2, n - 1)
     return 1 - 2 * stats.norm.sf(math.sqrt(n / (n - 1)) * t)
 
 
 def interval(logs, seed: int = 1) -> tuple[float, float]:
     """95 % bounds for the mean of `logs`, the paired log ratios of the rounds."""
+    from scipy import stats
+
     logs = np.asarray(logs, dtype=float)
     if np.ptp(logs) == 0:
         return float(logs[0]), float(logs[0])
@@ -46,6 +49,8 @@ def differs(logs) -> bool:
     one in twenty of equals different would be too many. Differences of log ratios of two equal
     sides are symmetric, where Student's t errs, if at all, by claiming too little.
     """
+    from scipy import stats
+
     low, high = interval(logs)
     if low <= 0 <= high:
         return False
@@ -57,6 +62,8 @@ def rounds_to_tell(logs) -> int | None:
 
     The usual sample size for the paired t test in `differs`.
     """
+    from scipy import stats
+
     difference, spread = abs(np.mean(logs)), np.std(logs, ddof=1)
     for n in range(len(logs), MOST + 1):
         reach = stats.t.ppf(1 - CHANCE / 2, n - 1) + stats.t.ppf(POWER, n - 1)

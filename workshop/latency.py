@@ -89,12 +89,3 @@ class Latencies:
     def to_json(self) -> list[list[int]]:
         """Pairs of microseconds and counts, in ascending order."""
         return [[value, count] for value, count in sorted(self.seen.items())]
-
-
-def rounded(microseconds: int) -> int:
-    """To three significant digits, as the histogram keeps them: keeps a report of a run small."""
-    return (
-        int(round(microseconds, DIGITS - len(str(microseconds))))
-        if microseconds > 999
-        else microseconds
-    )

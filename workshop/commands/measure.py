@@ -1,0 +1,41 @@
+"""Put load on a server, and compare servers under load."""
+
+import click
+
+from workshop.errors import WorkshopError
+from workshop.steps import step
+
+
+@click.command()
+@click.option("--url", envvar="URL", help="What to GET.")
+@click.option("--step", "number", envvar="N", type=int, help="The step to load, where no URL is.")
+@click.option("-c", "connections", envvar="C", type=int, default=50, help="Connections.")
+@click.option("-s", "seconds", envvar="S", type=float, default=5, help="Seconds.")
+@click.option("--rate", envvar="RATE", type=float, help="Requests/s: an open loop.")
+def load(url: str | None, number: int | None, connections: int, seconds: float, rate):
+    """Put load on a URL, or on GET / of a step that runs."""
+    from workshop.load import main
+
+    if not url and not number:
+        raise WorkshopError("Say what to load: make load URL=http://127.0.0.1:8002/async C=50 S=5")
+    raise SystemExit(
+        main(url or f"http://127.0.0.1:{step(number).port}/", connections, seconds, rate)
+    )
+
+
+@click.command()
+@click.argument("numbers", envvar="N", type=str)
+@click.option("--path", envvar="URL", default="/products/7", help="What to GET of both.")
+@click.option("-c", "connections", envvar="C", type=int, default=10, help="Connections.")
+@click.option("-s", "seconds", envvar="S", type=float, default=1, help="Seconds of each round.")
+def compare(numbers: str, path: str, connections: int, seconds: float):
+    """Serve two or more steps and compare their throughput, in interleaved rounds."""
+    from workshop.compare import compare_sync
+    from workshop.serving import served
+
+    chosen = [step(int(number)) for number in numbers.split()]
+    if len(chosen) < 2:
+        raise WorkshopError("Name two steps or more: make compare 2 3")
+    with served(*chosen) as servers:
+        urls = {s.folder: server.url for s, server in zip(chosen, servers, strict=True)}
+        click.echo(str(compare_sync(urls, path=path, connections=connections, seconds=seconds)))
