@@ -15,6 +15,7 @@ class Id(IntegerConverter):
 
 def init_app(app):
     app.config["MAX_CONTENT_LENGTH"] = LIMIT
+    app.url_map.merge_slashes = False  # no redirect to a page: "//" is unknown
     app.url_map.converters["id"] = Id
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(DBAPIError, database_error)

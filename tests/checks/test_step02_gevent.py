@@ -9,15 +9,23 @@ from contextlib import contextmanager
 from statistics import median
 
 import psycopg2
+import pytest
 from blackbox import Request, counts, eventually, expect
 
+SUPPLIER = 0.5  # seconds
 
-def test_waits_overlap(launch):
-    app = launch(SUPPLIER_DELAY=0.5)
+
+@pytest.fixture
+def app(launch):
+    """A supplier slow enough to be timed, a pool patient enough for a slow machine."""
+    return launch(SUPPLIER_DELAY=SUPPLIER, POOL_TIMEOUT=20)
+
+
+def test_waits_overlap(app):
     answers, seconds = app.together([Request("GET", "/async")] * 20)
-    did = "20 × GET /async at once, each waits 0.5 s for the supplier"
+    did = f"20 × GET /async at once, each waits {SUPPLIER} s for the supplier"
     expect(counts(answers) == "20 × 200", did, counts(answers), "20 × 200")
-    waits = seconds / 0.5
+    waits = seconds / SUPPLIER
     expect(waits < 6, did, f"all answered after {waits:.1f} waits", "about 1 wait, less than 6")
 
 
@@ -117,7 +125,8 @@ def held_order(app, db, product, services):
         buyer.join()
         return answers[0] if answers else None
 
-    with psycopg2.connect(services.postgres.url().replace("+psycopg2", "")) as locker:
+    locker = psycopg2.connect(services.postgres.url().replace("+psycopg2", ""))
+    try:
         with locker.cursor() as cursor:
             cursor.execute("SELECT 1 FROM products WHERE id = %s FOR UPDATE", (product["id"],))
         buyer.start()
@@ -125,7 +134,8 @@ def held_order(app, db, product, services):
         arrived = eventually(lambda: db.value(waiting))
         expect(arrived, "POST /orders for a locked row", "no query in PostgreSQL", "one that waits")
         yield result
-    locker.close()
+    finally:
+        locker.close()  # unlocks the row
 
 
 def first_answer(app, timeout: float) -> float | None:
