@@ -59,7 +59,7 @@ class Ratio:
         if self.verdict != NOISY:
             return text
         more = f"{self.rounds_to_tell}" if self.rounds_to_tell else "more than 1,000"
-        return f"{text} in {self.rounds} rounds; a difference of this size would take {more}"
+        return f"{text} in {self.rounds} rounds; a difference of this size would take {more} rounds"
 
 
 @dataclass
@@ -85,6 +85,18 @@ class Comparison:
     def ratios(self) -> list[Ratio]:
         """Each side against the first."""
         return [self.ratio(name) for name in list(self.values)[1:]]
+
+    def by(self, measure: str) -> "Comparison":
+        """The same runs by another measure. Raises WorkshopError where one lacks it."""
+        values = {
+            name: [getattr(result, measure) for result in results]
+            for name, results in self.results.items()
+        }
+        if not all(map(all, values.values())):
+            raise WorkshopError(
+                f"Some rounds gave too few answers for {measure}: make them longer."
+            )
+        return Comparison(measure, values, self.results, self.machine)
 
     def median(self, name: str) -> float:
         """Over the rounds, in the measure's unit."""
