@@ -5,16 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
 from workshop.services import Services
 from workshop.steps import Check, checks_up_to
 
+NOT_PASSED_ON = {"DATABASE_URL", "REDIS_URL", "HOST", "PORT", "JWT_SECRET", "JWT_SECRET_PREVIOUS"}
 CHECKS = ROOT / "tests" / "checks"
 
 
@@ -36,29 +41,21 @@ def run(
     tell: Callable[[Outcome], None] = lambda outcome: None,
     junit: Path | None = None,
     services: Services | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    limit: float = 1800,
 ) -> list[Outcome]:
     """Run the checks up to step `number` (or `only` these) against the folder `app`.
 
-    `tell` hears each outcome as it comes. The checks start services of their own unless they are
-    given running ones. Raises WorkshopError where the checks could not run.
+    `tell` hears each outcome as it comes, `note` what else is to be said of the app: that it was
+    stopped after `limit` seconds, left processes behind or printed megabytes. The checks start
+    services of their own unless they are given running ones. Raises WorkshopError where the
+    checks could not run.
     """
     wanted = only if only is not None else checks_up_to(number)
     reading, writing = os.pipe()
     log = STATE / "checks.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {
-        "CHECK_STEP": str(number),
-        "CHECK_APP": str(app),
-        "CHECK_EVENTS": str(writing),
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    if services:
-        environment["CHECK_SERVICES"] = json.dumps(
-            [str(services.state), services.postgres.port, services.valkey.port]
-        )
-    for name in ("DATABASE_URL", "REDIS_URL", "HOST", "PORT"):
-        environment.pop(name, None)
+    environment = _environment(number, app, writing, services)
     with log.open("ab") as output:
         process = subprocess.Popen(
             _pytest(wanted, junit),
@@ -70,14 +67,22 @@ def run(
             pass_fds=[writing],
         )
     os.close(writing)
+    overdue = threading.Timer(limit, _stop, [process])
+    overdue.start()
     try:
         with os.fdopen(reading) as events:
-            outcomes = _collect(wanted, events, tell)
+            outcomes = _collect(wanted, events, tell, note)
         process.wait()
-    except BaseException:
-        process.send_signal(signal.SIGINT)  # its fixtures stop what they started
-        process.wait(30)
-        raise
+    finally:
+        late = not overdue.is_alive()
+        overdue.cancel()
+        _stop(process)
+        if end_leftovers(environment["WORKSHOP_RUN"]):
+            note("left processes behind")
+    if late:
+        note(f"was stopped after {limit:.0f} s")
+        message = f"did: ran all checks\ngot: no end after {limit:.0f} s\nexpected: an end"
+        return [outcomes.get(c.id) or Outcome(c, False, message) for c in wanted]
     missing = [check.id for check in wanted if check.id not in outcomes]
     if missing or process.returncode not in (0, 1):
         raise WorkshopError(
@@ -85,6 +90,45 @@ def run(
             f"see {log.relative_to(ROOT)}."
         )
     return [outcomes[check.id] for check in wanted]
+
+
+def _environment(number: int, app: Path, events: int, services: Services | None) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in NOT_PASSED_ON}
+    if services:
+        where = [str(services.state), services.postgres.port, services.valkey.port]
+        kept["CHECK_SERVICES"] = json.dumps(where)
+    return kept | {
+        "CHECK_STEP": str(number),
+        "CHECK_APP": str(app),
+        "CHECK_EVENTS": str(events),
+        "WORKSHOP_RUN": uuid.uuid4().hex,  # marks all processes that come of this run
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Let the checks stop what they started; if they do not, end them."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def end_leftovers(run: str) -> int:
+    """End every process that carries the mark of this run; returns how many there were."""
+    found = 0
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("WORKSHOP_RUN") == run and process.pid != os.getpid():
+                process.kill()
+                found += 1
+        except psutil.Error:
+            continue
+    return found
 
 
 def _pytest(wanted: list[Check], junit: Path | None) -> list[str]:
@@ -97,7 +141,7 @@ def _file(check: Check) -> Path:
     return next(CHECKS.glob(f"test_step{check.step:02}_*.py"))
 
 
-def _collect(wanted, events, tell) -> dict[str, Outcome]:
+def _collect(wanted, events, tell, note) -> dict[str, Outcome]:
     """Merge the cases of each check; a check is told once its last case has run."""
     by_id = {check.id: check for check in wanted}
     outcomes: dict[str, Outcome] = {}
@@ -108,6 +152,9 @@ def _collect(wanted, events, tell) -> dict[str, Outcome]:
         if "collected" in event:
             for id in event["collected"]:
                 left[id] = left.get(id, 0) + 1
+            continue
+        if "note" in event:
+            note(event["note"])
             continue
         id = event["check"]
         if id not in by_id:

@@ -102,6 +102,8 @@ class Install:
         pin = os.path.join(self.venv, "uv.txt")
         write(pin, block(self.lock, "uv"))
         pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if "://" in self.wheelhouse:  # pip wants leave for plain http; the hashes see to the rest
+            pip += ["--trusted-host", self.wheelhouse.split("/")[2]]
         done = quiet(*pip, "--retries", "2", "--force-reinstall", *self.options(), "-r", pin)
         if done.returncode:
             raise self.failure(done.stderr)
@@ -207,8 +209,8 @@ def works(*command: str) -> bool:
 
 
 def last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "no reason given"
+    lines = [line.strip(" .") for line in text.splitlines() if line.strip(" .")]
+    return re.sub(r"(?i)^(error|caused? by|cause): ", "", lines[-1])[:150] if lines else "no reason"
 
 
 def head(path: str) -> bytes:

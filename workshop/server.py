@@ -20,11 +20,19 @@ class Server:
     """The app in `folder`, served on 127.0.0.1.
 
     `env` is added to the environment; `port` is a free one unless given. Its output goes to the
-    file `log`: an unread pipe would stop the app once it is full.
+    file `log`: an unread pipe would stop the app once it is full. `largest` is the size in bytes
+    up to which it can write a file, its output included; None is without limit.
     """
 
-    def __init__(self, folder: Path, env: dict[str, str], log: Path, port: int | None = None):
-        self.folder, self.log = Path(folder), Path(log)
+    def __init__(
+        self,
+        folder: Path,
+        env: dict[str, str],
+        log: Path,
+        port: int | None = None,
+        largest: int | None = None,
+    ):
+        self.folder, self.log, self.largest = Path(folder), Path(log), largest
         self.port = port or free_port()
         self.env = env
         self.process: subprocess.Popen | None = None
@@ -35,7 +43,10 @@ class Server:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, entry_point(self.folder)]
+        command = [sys.executable, entry_point(self.folder)]
+        if self.largest is None:
+            return command
+        return ["sh", "-c", f'ulimit -f {self.largest // 512}; exec "$@"', "sh", *command]
 
     def start(self) -> "Server":
         """Start, and return once GET / is answered; raises WorkshopError otherwise."""

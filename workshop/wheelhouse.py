@@ -8,6 +8,7 @@ goes on where it stopped. `WHEELHOUSE=folder` then installs from the folder (see
 import hashlib
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -96,7 +97,7 @@ class Target:
 
     def pip_options(self) -> list[str]:
         options = ["--only-binary=:all:", "--implementation=cp"]
-        options += ["--python-version={}.{}".format(*self.python)]
+        options += ["--python-version={}.{}.99".format(*self.python)]  # for Requires-Python
         return options + [f"--platform={tag}" for tag in self.platforms()]
 
 
@@ -120,7 +121,7 @@ def collect(folder: Path, this_machine: bool = False, say=print) -> int:
     size = sum(path.stat().st_size for path in wheels(folder, pins))
     count = len(list(wheels(folder, pins)))
     say(f"{folder} holds {count} wheels, {size / 1e6:,.0f} MB. Install from it on any machine:")
-    say(f"  make step N=1 WHEELHOUSE={folder.name}")
+    say(f"  make step N=1 WHEELHOUSE={shlex.quote(str(folder))}")
     return size
 
 

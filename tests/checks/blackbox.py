@@ -75,9 +75,7 @@ class App:
                 f"got: no answer ({type(error).__name__})\n"
                 f"expected: an answer within {PATIENCE} s"
             ) from None
-        return Answer(
-            reply.status_code, reply.headers, reply.content, time.monotonic() - started
-        )
+        return Answer(reply.status_code, reply.headers, reply.content, time.monotonic() - started)
 
     def get(self, path: str, **options) -> Answer:
         return self.request("GET", path, **options)
@@ -116,9 +114,7 @@ class App:
     async def _together(self, requests):
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=PATIENCE)
-        async with aiohttp.ClientSession(
-            self.url, connector=connector, timeout=timeout
-        ) as session:
+        async with aiohttp.ClientSession(self.url, connector=connector, timeout=timeout) as session:
             started = time.monotonic()
             answers = await asyncio.gather(*(_answer(session, r) for r in requests))
             return answers, time.monotonic() - started

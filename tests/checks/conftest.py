@@ -16,6 +16,7 @@ from workshop.services import Services, private
 
 STEP = int(os.environ["CHECK_STEP"])
 FOLDER = Path(os.environ["CHECK_APP"])
+OUTPUT = 16 * 2**20  # bytes that an app may print
 EVENTS = os.fdopen(int(os.environ["CHECK_EVENTS"]), "w", buffering=1)
 
 
@@ -34,31 +35,43 @@ def _running(services, tmp_path_factory):
     """Starts the app with the settings given; apps with the same settings are shared."""
     with ExitStack() as stack:
         shared: dict[frozenset, App] = {}
+        failures: list[CheckFailed] = []
 
         def launch(fresh: bool = False, **settings) -> App:
             key = frozenset(settings.items())
+            if len(failures) > 1:  # it does not start at all: do not wait for that each time
+                raise failures[-1]
             if not fresh and key in shared:
                 return shared[key]
             env = services.environment() | {k: str(v) for k, v in settings.items()}
             if STEP >= 5:
                 env.setdefault("JWT_SECRET", "a secret for the checks, not for anything else")
             log = tmp_path_factory.mktemp("app") / "output.log"
-            server = Server(FOLDER, env, log)
+            server = Server(FOLDER, env, log, largest=OUTPUT)
             try:
                 server.start()
             except WorkshopError as error:
-                raise CheckFailed(
-                    f"did: started {FOLDER.name}/{server.command[-1]}\n"
-                    f"got: {error}\n"
-                    f"expected: an app that answers on the port in PORT"
-                ) from None
-            stack.callback(server.stop)
+                failures.append(
+                    CheckFailed(
+                        f"did: started {FOLDER.name}/{server.command[-1]}\n"
+                        f"got: {error}\n"
+                        f"expected: an app that answers on the port in PORT"
+                    )
+                )
+                raise failures[-1] from None
+            stack.callback(_stop, server)
             app = App(server, STEP)
             if not fresh:
                 shared[key] = app
             return app
 
         yield launch
+
+
+def _stop(server: Server) -> None:
+    server.stop()
+    if server.log.stat().st_size >= OUTPUT // 2:  # shells differ in the unit of their limit
+        EVENTS.write(json.dumps({"note": f"printed {OUTPUT // 2**21} MB or more"}) + "\n")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import click
 from workshop import checking, learner, progress
 from workshop import mistakes as known
 from workshop.commands import number
+from workshop.errors import WorkshopError
 from workshop.paths import STATE
 from workshop.report import Report
 from workshop.steps import step
@@ -82,3 +83,25 @@ def lay(mistake: known.Mistake) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     return known.apply(mistake, folder)
+
+
+@click.command()
+@number
+@click.option("--dir", "folder", envvar="DIR", help="The folder of submissions.")
+def mark(number: int, folder: str | None):
+    """Check many learners' work side by side, and write one table."""
+    from workshop import marking
+
+    if not folder:
+        raise WorkshopError(f"Name the folder of submissions: make mark N={number} DIR=folder")
+    chosen = step(number)
+
+    def tell(done: marking.Mark) -> None:
+        sign = click.style("✗", fg="red") if done.failing or done.notes else "✓"
+        counts = f"{done.total - len(done.failing)} of {done.total}"
+        click.echo(f"{sign} {done.name:<30} {counts:<9} {done.seconds:>4.0f} s  {done.row()[-1]}")
+
+    marks = marking.mark(chosen, Path(folder), tell)
+    table, page = marking.write(marks, chosen)
+    click.echo(f"\n{sum(m.verdict == 'pass' for m in marks)} of {len(marks)} pass every check.")
+    click.echo(f"{table}\n{page}")

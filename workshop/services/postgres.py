@@ -160,7 +160,7 @@ class Postgres(Daemon):
         arguments += ["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"]
         arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         arguments += [] if self.durable else ["--no-sync"]
-        with _initdb_program(place, owner) as program:
+        with _initdb_program(owner) as program:
             result = subprocess.run(
                 [*owner.prefix, str(program), *arguments],
                 cwd=place,
@@ -184,24 +184,24 @@ def installation() -> Path:
 
 
 @contextmanager
-def _initdb_program(place: Path, owner: Account):
+def _initdb_program(owner: Account):
     """Yield the path of an initdb that works.
 
     initdb runs `postgres` through a shell and does not escape its path: where that holds a sign
     that the shell reads, copies of the two in a temporary folder do the work.
     """
-    installation = installation()
-    if not SHELL_SIGNS & set(str(installation)):
-        yield installation / "bin" / "initdb"
+    place = installation()
+    if not SHELL_SIGNS & set(str(place)):
+        yield place / "bin" / "initdb"
         return
-    package = installation.parent
+    package = place.parent
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / package.name / "pginstall"
         (copy / "bin").mkdir(parents=True)
         for name in ("initdb", "postgres"):
-            shutil.copy2(installation / "bin" / name, copy / "bin")
+            shutil.copy2(place / "bin" / name, copy / "bin")
         for name in ("lib", "share"):
-            (copy / name).symlink_to(installation / name)
+            (copy / name).symlink_to(place / name)
         # The libraries that the wheel brings lie beside the package (Linux) or in it (macOS).
         for libraries in (
             *package.parent.glob(f"{package.name}.libs"),

@@ -1,0 +1,136 @@
+"""Guards against drift: between the copies in the steps, the manifest, the texts and the code."""
+
+import ast
+import difflib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from workshop.mistakes import mistakes
+from workshop.paths import ROOT
+from workshop.steps import steps
+
+STEPS = [pytest.param(s, id=s.folder) for s in steps()]
+LATER = STEPS[1:]
+TEXTS = [ROOT / "README.md", *ROOT.glob("step0*/README.md"), *ROOT.glob("docs/*.md")]
+LINES = 120  # a step's file is read on one or two screens
+
+
+def files(step) -> dict[str, Path]:
+    """The step's files by their path inside of it, without its lesson."""
+    found = (path for path in step.path.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(step.path)): path
+        for path in found
+        if "__pycache__" not in path.parts and path.name != "README.md"
+    }
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_step_imports_nothing_of_other_steps_or_the_workshop(step):
+    for path in step.path.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [n for n in names if re.match(r"workshop|step0|tests", n)], path
+
+
+@pytest.mark.parametrize("step", LATER)
+def test_only_files_named_as_changed_differ_from_the_step_before(step):
+    old, new = files(step.before), files(step)
+    differ = {
+        name
+        for name in old.keys() | new.keys()
+        if name not in old or name not in new or old[name].read_bytes() != new[name].read_bytes()
+    }
+    unnamed = {name for name in differ if name not in step.changes}
+    assert not unnamed, f"steps.toml does not name these as changed in {step.folder}"
+    assert set(step.changes) == differ, f"steps.toml names files that do not change: {step.folder}"
+
+
+@pytest.mark.parametrize("step", LATER)
+def test_changed_lines_stay_within_the_budget(step):
+    old, new = files(step.before), files(step)
+    changed = 0
+    for name in step.changes:
+        if name.startswith("alternatives/"):
+            continue
+        before = old[name].read_text().splitlines() if name in old else []
+        after = new[name].read_text().splitlines() if name in new else []
+        changed += sum(
+            line[:1] in "+-" and line[:3] not in ("+++", "---")
+            for line in difflib.unified_diff(before, after, n=0)
+        )
+    assert changed <= step.line_budget, f"{changed} lines of {step.line_budget}"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_step_can_be_read_in_one_sitting(step):
+    for path in step.path.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= LINES, path
+    assert len((step.path / "README.md").read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_check_has_a_title_and_hints(step):
+    for check in step.checks.values():
+        assert check.title
+        assert len(check.hints) >= 3
+        assert len(set(check.hints)) == len(check.hints)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_manifest_and_check_file_name_the_same_checks(step):
+    source = next((ROOT / "tests/checks").glob(f"test_step{step.number:02}_*.py"))
+    found = {
+        node.name.removeprefix("test_")
+        for node in ast.parse(source.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+    assert found == set(step.checks)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_lesson_names_the_files_that_change(step):
+    lesson = (step.path / "README.md").read_text()
+    part = re.search(r"^## Files changed\n(.*?)^## ", lesson, re.DOTALL | re.MULTILINE)
+    assert part, "the lesson has no part called Files changed"
+    for name in step.changes:
+        assert name in part[1], f"{name} is not named under Files changed"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_lesson_names_every_mistake(step):
+    lesson = (step.path / "README.md").read_text()
+    named = set(re.findall(rf"make mistake N={step.number} M=(\w+)", lesson))
+    assert named == {mistake.name for mistake in mistakes(step.number)}
+
+
+@pytest.mark.parametrize("text", [pytest.param(t, id=str(t.relative_to(ROOT))) for t in TEXTS])
+def test_every_make_command_in_a_text_exists(text):
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    code = re.findall(r"```.*?```|`[^`\n]+`", text.read_text(), re.DOTALL)
+    commands = {m for block in code for m in re.findall(r"\bmake ([a-z][a-z-]*)", block)}
+    assert commands <= targets
+
+
+def test_every_mistake_has_its_header_and_one_patch():
+    for mistake in mistakes():
+        assert mistake.mistake.endswith(".")
+        assert mistake.why.endswith(".")
+        assert mistake.look
+        assert mistake.attempt
+
+
+def test_no_path_of_a_machine_and_no_address_of_an_index_is_committed():
+    pattern = r"/(root|home/[a-z]+|Users/[a-z]+)/|--(extra-)?index-url"
+    found = subprocess.run(
+        ["git", "grep", "-nE", "-e", pattern, "--", ".", ":!tests/test_guards.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == ""
