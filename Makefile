@@ -23,8 +23,11 @@ endif
 .DEFAULT:
 	$(error There is no target $@: make help lists them)
 
-# The commands read these from the environment, so that spaces and quotes in them do no harm.
-export PYTHON N APP M QUICK REPORT URL C S DIR WHEELHOUSE THIS HOST PORT
+# make hands variables of the command line and of the environment on to the commands, which read
+# there APP, M, QUICK, REPORT, URL, C, S, DIR, WHEELHOUSE and THIS: spaces in them do no harm.
+ifneq ($(N),)
+export N
+endif
 
 WORKSHOP = .venv/bin/python -m workshop
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
@@ -38,7 +41,8 @@ help: ## print this list
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 install: ## install what is needed into .venv; every other target does so by itself
-	@if test -z "$$PYTHON" && test -x .venv/bin/python && \
+	@$(if $(filter wheelhouse,$(MAKECMDGOALS)),unset WHEELHOUSE;) \
+	if test -z "$$PYTHON" && test -x .venv/bin/python && \
 	  .venv/bin/python -I -S workshop/install.py --check; then exit 0; fi; \
 	set -- python3 python3.14 python3.13 python3.12 python3.11; \
 	test -z "$$PYTHON" || set -- "$$PYTHON"; \

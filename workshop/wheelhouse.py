@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
 
+LOCK = ROOT / "requirements.txt"
 PYTHONS = [(3, 11), (3, 12), (3, 13), (3, 14)]
 OLDEST_GLIBC = 28  # 2.28: Debian 10, RHEL 8 and all that came later
 OLDEST_MACOS = (13, 0)
@@ -101,14 +102,14 @@ class Target:
         return options + [f"--platform={tag}" for tag in self.platforms()]
 
 
-def collect(folder: Path, this_machine: bool = False, say=print) -> int:
+def collect(folder: Path, this_machine: bool = False, say=print, lock: Path = LOCK) -> int:
     """Fetch into `folder` what is missing for all targets, or for this machine alone.
 
     Returns the folder's size in bytes, counting the lock's wheels. Raises WorkshopError when
     something cannot be fetched.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pins = locked()
+    pins = locked(lock)
     remove_broken(folder, pins)
     for target in [here()] if this_machine else everywhere():
         needed = [pin for pin in pins if target.needs(pin)]
@@ -135,7 +136,7 @@ def here() -> Target:
     return Target(sys.platform, machine, sys.version_info[:2])
 
 
-def locked(lock: Path = ROOT / "requirements.txt") -> list[Pin]:
+def locked(lock: Path = LOCK) -> list[Pin]:
     entries = re.findall(r"^([a-z0-9].*?) \\\n((?:    --hash=.*\n)+)", lock.read_text(), re.M)
     return [
         Pin(Requirement(line), frozenset(re.findall(r"sha256:([0-9a-f]{64})", hashes)))
