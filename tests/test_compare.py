@@ -133,13 +133,16 @@ def test_says_that_postgresql_is_not_there():
 
 
 @pytest.mark.skipif(WRK is None, reason="wrk is not installed: nothing to agree with")
-@pytest.mark.parametrize("connections", [1, 50, 200])
+@pytest.mark.parametrize("connections", [1, 50])
 def test_agrees_with_wrk(url, connections):
-    """Loosely, for any machine at any moment; `python tests/agreement.py` measures how closely."""
+    """Loosely, and on a server that mostly waits, for any machine at any moment.
+
+    `python tests/agreement.py` measures how closely, on one that works.
+    """
 
     def alike() -> bool:
-        theirs = wrk(f"{url}/work", connections, 1)
-        ours = driver(f"{url}/work", connections, 0.5)
+        theirs = wrk(f"{url}/wait", connections, 1)
+        ours = driver(f"{url}/wait", connections, 0.5)
         return all(0.6 < ours[measure] / theirs[measure] < 1.6 for measure in theirs)
 
     assert any(alike() for _ in range(3))

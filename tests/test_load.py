@@ -124,7 +124,7 @@ def test_open_loop_follows_each_request_that_was_due(url):
 
 
 def test_only_the_open_loop_shows_a_stall(url):
-    """1.2 s with a stall of 0.5 s: four in ten of what was due meet it, for 0.25 s at the median."""
+    """Four in ten of what was due in 1.2 s meet a stall of 0.5 s."""
     options = {"seconds": 1.2, "warmup": 0.1, "connections": 4}
     opened = load_sync(f"{url}/stall?at=0.5&for=0.5&open", rate=300, **options)
     closed = load_sync(f"{url}/stall?at=0.5&for=0.5&closed", **options)
