@@ -1,146 +1,104 @@
-"""Tokens: POST /login gives one, and `required` lets in whoever brings it."""
+"""Who is it? POST /login gives a token (tokens.py), and `required` lets in whoever brings it."""
 
 import os
 import secrets
-import time
 from functools import wraps
-from uuid import uuid4
 
-import jwt
 from flask import abort, current_app, g, request
+from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 from sqlalchemy.exc import IntegrityError
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.security import check_password_hash, generate_password_hash
 
 import shop
+import tokens
 
 DEFAULTS = {
-    "TOKEN_TTL": 3600,  # seconds
-    "LOGIN_TRIES": 10,  # in each window, for a user from an address
+    "LOGIN_TRIES": 10,  # in each window, for one user from one address
     "LOGIN_WINDOW": 60,  # seconds
+    **tokens.DEFAULTS,
 }
-ALGORITHM, ISSUER, AUDIENCE = "HS256", "flask-workshop", "shop"
-CLAIMS = ["sub", "iat", "exp", "iss", "aud", "jti"]
-LONGEST = 2048  # characters of a token: a check of 2 MB would take 0.1 s
-
-NOBODY = generate_password_hash(secrets.token_hex())  # so that no user takes as long as one
-# Hashing is work, not waiting: beside the hub, not in it.
-hashing = ThreadPool(os.cpu_count() or 2)
+# Hashed where there is no such user, in the form that the table has: both take the same time.
+NOBODY = generate_password_hash(secrets.token_hex(), "scrypt:32768:8:1")
+# Hashing is work, not waiting: it belongs beside the hub, not in it. 32 MB for each thread.
+THREADS = min(4, os.cpu_count() or 2)
+hashing, turns = ThreadPool(THREADS), BoundedSemaphore(THREADS)
 
 
 def init_app(app, cache):
     """Take the secrets from the environment, and the cache's Redis to count failed logins."""
-    app.extensions["auth_cache"] = cache
-    app.extensions["auth_secrets"] = current, *_ = secrets_from_environment()
-    if current not in os.environ.values():
+    known = tokens.secrets_from(os.environ)
+    if not known:
         app.logger.warning("JWT_SECRET is not set: tokens end with this process.")
+    app.extensions["tokens"] = tokens.Tokens(
+        known or [secrets.token_bytes(32)], app.config["TOKEN_TTL"]
+    )
+    app.extensions["tries"] = cache
     app.register_error_handler(IntegrityError, user_is_gone)
 
 
-def secrets_from_environment():
-    """The secret that signs, then one that is still accepted while it is replaced."""
-    names = [name for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS") if os.getenv(name)]
-    for name in names:
-        if len(os.environ[name].encode()) < 32:
-            raise SystemExit(
-                f"{name} must have 32 bytes or more: `openssl rand -hex 32` makes one."
-            )
-    if "JWT_SECRET" not in names:
-        return [secrets.token_hex(32)]
-    return [os.environ[name] for name in names]
-
-
 def login(username, password):
-    """A token, 401 where name or password is wrong, 429 after too many tries."""
-    # JSON can hold what neither PostgreSQL nor UTF-8 can.
-    known = username.isprintable() and len(username) <= 64
-    tries = f"login:{request.remote_addr}:{username if known else '?'}"
-    refuse_many(tries)
-    stored = shop.password_hash(username) if known else None
-    shop.db.session.close()  # no connection is held while the hash is computed
-    password = password.encode(errors="replace").decode()
-    right = hashing.apply(check_password_hash, (stored or NOBODY, password))
+    """A token, or 401 where name or password is wrong, or 429 after too many tries."""
+    name = username if tokens.is_name(username) else ""
+    stored = shop.password_hash(name)
+    shop.db.session.close()  # no connection is held while others hash, and while we do
+    with turns:  # who waits here is not counted yet: many may log in at once
+        tries = count_try(name)
+        # JSON can hold halves of characters, which no hash takes.
+        typed = password.encode(errors="replace")
+        right = hashing.apply(check_password_hash, (stored or NOBODY, typed.decode()))
     if not (right and stored):
         unauthorized("Invalid credentials")
-    cache = current_app.extensions["auth_cache"]
+    cache, signer = current_app.extensions["tries"], current_app.extensions["tokens"]
     cache.attempt(lambda: cache.redis.delete(tries))
-    ttl = current_app.config["TOKEN_TTL"]
-    return {"token": new_token(username, ttl), "token_type": "Bearer", "expires_in": ttl}
+    token = {"token": signer.sign(name), "token_type": "Bearer", "expires_in": signer.ttl}
+    return token, {"Cache-Control": "no-store"}
 
 
-def refuse_many(tries):
-    """429 after too many tries. Each counts before it is checked: many at once count too."""
-    cache, window = current_app.extensions["auth_cache"], current_app.config["LOGIN_WINDOW"]
+def count_try(name):
+    """Count before the password is looked at: of many guesses at once none slips by.
+
+    Returns the key; 429 after too many tries. Without Redis nobody is locked out.
+    """
+    cache, config = current_app.extensions["tries"], current_app.config
+    key = f"login:{request.remote_addr}:{name}"
 
     def count():
-        pipe = cache.redis.pipeline()
-        pipe.incr(tries)
-        pipe.expire(tries, window, nx=True)
-        pipe.ttl(tries)
-        number, _, rest = pipe.execute()
-        return number, rest
+        pipe = cache.redis.pipeline()  # all three or none: no count without an end
+        pipe.set(key, 0, ex=config["LOGIN_WINDOW"], nx=True)
+        pipe.incr(key)
+        pipe.ttl(key)
+        return pipe.execute()
 
-    number, rest = cache.attempt(count) or (0, 0)  # without Redis, nobody is locked out
-    if number > current_app.config["LOGIN_TRIES"]:
+    _, number, rest = cache.attempt(count) or (None, 0, 0)
+    if number > config["LOGIN_TRIES"]:
         abort(429, "Too many tries. Wait a little.", retry_after=max(rest, 1))
-
-
-def new_token(username, ttl):
-    now = int(time.time())  # UTC, whatever the time zone
-    claims = {"sub": username, "iat": now, "exp": now + ttl, "jti": uuid4().hex}
-    claims |= {"iss": ISSUER, "aud": AUDIENCE}
-    return jwt.encode(claims, current_app.extensions["auth_secrets"][0], ALGORITHM)
+    return key
 
 
 def required(view):
-    """Let in only who brings a valid token; the user's name is in g.username."""
+    """Let in only who brings a valid token; the user's name is then in g.username."""
 
     @wraps(view)
     def protected(*args, **kwargs):
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            unauthorized("A token is needed: Authorization: Bearer …")
-        g.username = user_of(token) or unauthorized("The token is not valid.")
+            unauthorized("This needs a token, as Authorization: Bearer <token>.")
+        name = current_app.extensions["tokens"].username(token)
+        g.username = name or unauthorized("The token is not valid.", error="invalid_token")
         return view(*args, **kwargs)
 
     return protected
 
 
-def user_of(token):
-    """The user's name, or None where the token is not one that we would give out."""
-    if len(token) > LONGEST or not token.isascii():
-        return None
-    for secret in current_app.extensions["auth_secrets"]:
-        try:
-            claims = jwt.decode(
-                token,
-                secret,
-                algorithms=[ALGORITHM],  # never the algorithm that the token names
-                issuer=ISSUER,
-                audience=AUDIENCE,
-                options={"require": CLAIMS},
-            )
-        except jwt.InvalidSignatureError:
-            continue
-        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError):
-            return None
-        return claims["sub"] if ours(claims) else None
-    return None
-
-
-def ours(claims):
-    """What PyJWT does not look at: times that are texts or too far apart, a name that is none."""
-    iat, exp, sub = claims["iat"], claims["exp"], claims["sub"]
-    times = type(iat) is int and type(exp) is int
-    return times and exp - iat <= current_app.config["TOKEN_TTL"] and sub and sub.isprintable()
-
-
-def unauthorized(message):
-    abort(401, message, www_authenticate=WWWAuthenticate("bearer"))
+def unauthorized(message, **challenge):
+    abort(401, message, www_authenticate=WWWAuthenticate("bearer", challenge))
 
 
 def user_is_gone(error):
-    """An order for a user who is no longer in the table."""
-    shop.db.session.rollback()
-    return {"message": "The token's user is gone."}, 401, {"WWW-Authenticate": "Bearer"}
+    """The token is still good, its user no longer there: a token does not ask the table."""
+    if error.orig.diag.constraint_name != "orders_customer_fkey":
+        raise error
+    challenge = {"WWW-Authenticate": "Bearer error=invalid_token"}
+    return {"message": "The token's user is gone."}, 401, challenge
