@@ -89,7 +89,9 @@ def order(order_id):
 
 
 def report():
-    return {"report": shop.sales_report(), "generated_at": datetime.now(UTC).isoformat()}
+    rows = shop.sales_report()
+    shop.db.session.close()  # no connection is held while Redis is asked
+    return {"report": rows, "generated_at": datetime.now(UTC).isoformat()}
 
 
 def ask_supplier():

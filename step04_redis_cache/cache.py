@@ -5,11 +5,12 @@ Redis may be away, hung, full or hold rubbish. The response is then computed, as
 
 import json
 import time
-import uuid
 from datetime import UTC, datetime
 from math import ceil
+from threading import Lock
+from uuid import uuid4
 
-from flask import Response, current_app
+from flask import Response, current_app, jsonify
 from redis import BlockingConnectionPool, Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -18,18 +19,28 @@ DEFAULTS = {
     "REDIS_URL": "redis://127.0.0.1:63790/0",
     "CACHE_TTL": 60,  # seconds
 }
-TIMEOUT = 0.1  # seconds for any word of Redis
+TIMEOUT = 0.1  # seconds for a word of Redis; it is asked twice, for the delay may be ours
 BREAK = 1.0  # seconds that Redis is left alone after it failed
-LOCK_TTL = 2  # seconds: so long others wait for a process that died while it computed
-POLL = 0.05  # seconds between two looks at another's computation
+LOCK_TTL = 1800  # ms that others wait for a process that died: more than the report ever takes
+PATIENCE = 4.0  # seconds to wait for the computations of others
+POLL = 0.02  # seconds between two looks
 
+# The body, or else 1 where it is now ours to compute, 0 where another computes it.
+# A value of a wrong type is nil to mget, and an error to get.
+LOOK = """
+local body = redis.call('mget', KEYS[1])[1]
+if body then return body end
+redis.call('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
+return redis.call('mget', KEYS[2])[1] == ARGV[1] and 1 or 0
+"""
 # Keep the body only while the lock is still ours: an order deletes both, so that a report
-# computed before the order is not kept after it.
+# computed before the order is not kept after it. An empty body gives back the lock alone.
 KEEP = """
-if redis.call('get', KEYS[2]) ~= ARGV[1] then return end
+if redis.call('mget', KEYS[2])[1] ~= ARGV[1] then return end
 if ARGV[2] ~= '' then redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[3]) end
 redis.call('del', KEYS[2])
 """
+OURS, OTHERS = 1, 0
 
 
 class Cache:
@@ -38,70 +49,37 @@ class Cache:
     def __init__(self, url, key, ttl):
         connections = BlockingConnectionPool.from_url(
             url,
-            max_connections=50,
-            timeout=TIMEOUT,
+            protocol=2,  # in version 3 the client looks for messages before each command
+            timeout=TIMEOUT / 2,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),  # the default retries for seconds
+            retry=Retry(NoBackoff(), 1),  # the default retries for seconds
         )
-        self.redis = Redis(connection_pool=connections)
-        self.keep = self.redis.register_script(KEEP)
-        self.key, self.lock, self.ttl = key, f"{key}:lock", ttl
+        self.redis, self.line = Redis(connection_pool=connections), None
+        self.look, self.keep = map(self.redis.register_script, (LOOK, KEEP))
+        self.keys, self.ttl = [key, f"{key}:lock"], ttl
         self.retry_at = 0  # when Redis is asked again; 0 while it answers
+        self.changes = self.told = 0  # calls of forget, and how many of them Redis knows
+        self.turn, self.looks, self.seen = Lock(), 0, None
 
     def response(self, compute):
         """The kept response, or else that of compute(): a dict that has generated_at."""
-        body, token = self.attempt(self._body_or_lock) or (None, None)
-        state = "HIT" if body else "MISS" if token else "BYPASS"
-        if not body:
-            body = self._computed(compute, token)
-        headers = {"X-Cache": state, "Cache-Control": f"max-age={self._rest(body)}"}
+        token, deadline = uuid4().hex, time.monotonic() + PATIENCE
+        while (seen := self._look(token)) == OTHERS and time.monotonic() < deadline:
+            time.sleep(POLL)
+        if isinstance(seen, tuple):
+            state, (body, rest) = "HIT", seen
+        elif seen == OURS:
+            state, body, rest = "MISS", self._keep(compute, token), self.ttl
+        else:
+            state, body, rest = "BYPASS", jsonify(compute()).data, self.ttl
+        headers = {"X-Cache": state, "Cache-Control": f"max-age={min(ceil(rest), self.ttl)}"}
         return Response(body, mimetype="application/json", headers=headers)
 
     def forget(self):
         """Drop what is kept, after the commit: before it, the old state would be kept again."""
-        self.attempt(lambda: self.redis.delete(self.key, self.lock))
-
-    def _body_or_lock(self):
-        """(body, None), or (None, token) for the one request that shall compute it."""
-        body = self.redis.get(self.key)
-        token, deadline = uuid.uuid4().hex, time.monotonic() + LOCK_TTL
-        while not self._rest(body) and time.monotonic() < deadline:
-            if self.redis.set(self.lock, token, nx=True, ex=LOCK_TTL):
-                body = self.redis.get(self.key)  # kept between our look and our lock?
-                if not self._rest(body):
-                    return None, token
-                self.keep([self.key, self.lock], [token, "", 0])
-            else:
-                body = self._next_look()
-        return (body, None) if self._rest(body) else (None, token)
-
-    def _next_look(self):
-        """The body once it is there, or None once nobody computes it any more."""
-        deadline = time.monotonic() + LOCK_TTL
-        while time.monotonic() < deadline:
-            time.sleep(POLL)
-            body, holder = self.redis.mget(self.key, self.lock)
-            if body or not holder:
-                return body
-        return None
-
-    def _computed(self, compute, token):
-        body = b""
-        try:
-            body = current_app.json.dumps(compute()).encode()
-        finally:  # an error is not kept, but the lock is given back
-            if token:
-                self.attempt(lambda: self.keep([self.key, self.lock], [token, body, self.ttl]))
-        return body
-
-    def _rest(self, body):
-        """Whole seconds until the body is out of date; 0 where it is none of ours."""
-        try:
-            made = datetime.fromisoformat(json.loads(body)["generated_at"])
-            return max(0, ceil(self.ttl - (datetime.now(UTC) - made).total_seconds()))
-        except (TypeError, ValueError, KeyError):
-            return 0
+        self.changes += 1
+        self.attempt(lambda: None)
 
     def attempt(self, command):
         """command(), or None where Redis fails, or failed less than BREAK ago."""
@@ -110,10 +88,52 @@ class Cache:
         try:
             if self.retry_at:  # one request asks again; the others go on without
                 self.retry_at = time.monotonic() + BREAK
-                self.redis.delete(self.key)  # orders may have come that Redis did not hear of
-                self.retry_at = 0
-            return command()
+            if self.told != (changes := self.changes):
+                self.redis.delete(*self.keys)
+                self.told = changes
+            result = command()
+            self.retry_at = 0
+            return result
         except RedisError as error:
             self.retry_at = time.monotonic() + BREAK
             current_app.logger.warning("Redis: %s", error)
             return None
+
+    def _look(self, token):
+        """(body, seconds left), OURS, OTHERS, or None without Redis.
+
+        One look serves all requests that came before it began: that is cheap, and never stale.
+        """
+        came = self.looks
+        with self.turn:
+            if self.looks > came:
+                return OTHERS if self.seen == OURS else self.seen
+            self.looks += 1
+            self.seen = self.attempt(lambda: self._ask(token))
+            if isinstance(self.seen, bytes):
+                self.seen = self._checked(self.seen)
+            return self.seen
+
+    def _ask(self, token):
+        self.line = self.line or self.redis.client()  # keeps its connection
+        return self.look(self.keys, [token, LOCK_TTL], client=self.line)
+
+    def _checked(self, body):
+        """(body, seconds left), or OTHERS where the body was none of ours and is gone now."""
+        try:
+            made = datetime.fromisoformat(json.loads(body)["generated_at"])
+            rest = self.ttl - (datetime.now(UTC) - made).total_seconds()
+        except (TypeError, ValueError, KeyError, RecursionError):
+            rest = 0
+        if 0 < rest <= self.ttl + 1:  # clocks differ a little
+            return body, rest
+        self.attempt(lambda: self.redis.delete(self.keys[0]))
+        return OTHERS
+
+    def _keep(self, compute, token):
+        body = b""
+        try:
+            body = jsonify(compute()).data
+        finally:  # an error is not kept
+            self.attempt(lambda: self.keep(self.keys, [token, body, self.ttl]))
+        return body
