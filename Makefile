@@ -40,7 +40,7 @@ UV = .venv/bin/uv
 help: ## print this list
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
-install: ## install what is needed into .venv; every other target does so by itself
+install: ## install what is needed; the others do so by themselves
 	@$(if $(filter wheelhouse,$(MAKECMDGOALS)),unset WHEELHOUSE;) \
 	if test -z "$$PYTHON" && test -x .venv/bin/python && \
 	  .venv/bin/python -I -S workshop/install.py --check; then exit 0; fi; \
@@ -57,7 +57,7 @@ install: ## install what is needed into .venv; every other target does so by its
 step: install ## serve a step and say what to try: make step 3
 	@exec $(WORKSHOP) step
 
-check: install ## check a step, or APP=folder, or your work on it: make check 3
+check: install ## check your work on a step, or APP=folder: make check 3
 	@exec $(WORKSHOP) check
 
 start: install ## lay your copy of a step into work/, from the step before
@@ -90,10 +90,10 @@ notebook: install ## open the notebook of one step
 handout: install ## write the notebooks as pages to hand out
 	@exec $(WORKSHOP) handout
 
-bench: install ## measure all five steps against each other; QUICK=1 for a first look
+bench: install ## measure all steps against each other; QUICK=1: a look
 	@exec $(WORKSHOP) bench
 
-load: install ## put load on a step or on URL=address: C=connections S=seconds
+load: install ## put load on a step or URL=; C=connections, S=seconds
 	@exec $(WORKSHOP) load
 
 compare: install ## compare two steps under load: make compare 2 3
@@ -120,10 +120,10 @@ progress: install ## how far you are
 mark: install ## check many learners' work: DIR=folder of submissions
 	@exec $(WORKSHOP) mark
 
-wheelhouse: install ## collect all wheels for an install without network; THIS=1: for this machine alone
+wheelhouse: install ## collect wheels to install without network; THIS=1
 	@exec $(WORKSHOP) wheelhouse
 
-clean: install ## stop the services and remove caches and .workshop/; never your work/
+clean: install ## stop services, remove caches, .workshop/; never work/
 	@exec $(WORKSHOP) clean
 
 test: install ## run everything: checks, mistakes, tooling, notebooks

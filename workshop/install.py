@@ -80,8 +80,8 @@ class Install:
         if finished and os.path.isdir(library) and works(self.python):
             return
         say(f"Making .venv with Python {VERSION} …")
-        base = getattr(sys, "_base_executable", sys.executable)
-        done = quiet(base, "-m", "venv", "--clear", *["--without-pip"] * bool(uv), self.venv)
+        options = ["--clear", "--without-pip"] if uv else ["--clear"]
+        done = quiet(base_python(), "-m", "venv", *options, self.venv)
         if done.returncode and "ensurepip" in done.stdout + done.stderr:
             raise InstallError(
                 "This Python cannot make virtual environments: install its venv module (Debian, "
@@ -145,9 +145,10 @@ class Install:
         if not old or old == self.venv or not os.path.isdir(scripts):
             return
         say("The workshop's folder has moved: mending .venv …")
+        quiet(base_python(), "-m", "venv", "--without-pip", self.venv)  # activate and its like
         for name in os.listdir(scripts):
             path = os.path.join(scripts, name)
-            if os.path.islink(path) or not (name.startswith("activate") or head(path) == b"#!"):
+            if os.path.islink(path) or head(path) != b"#!":
                 continue
             text = read(path)
             if text.startswith(f"#!{old}/bin/python"):
@@ -164,6 +165,11 @@ def source(wheelhouse: str) -> str:
     if not os.path.isdir(wheelhouse):
         raise InstallError(f"WHEELHOUSE={wheelhouse} is not a folder: make wheelhouse makes one.")
     return os.path.abspath(wheelhouse)
+
+
+def base_python() -> str:
+    """The Python that runs this; inside an active venv, the one that the venv was made with."""
+    return getattr(sys, "_base_executable", sys.executable)
 
 
 def found_uv(venv: str) -> str | None:
