@@ -67,19 +67,19 @@ def run(
             pass_fds=[writing],
         )
     os.close(writing)
-    overdue = threading.Timer(limit, _stop, [process])
+    late = threading.Event()
+    overdue = threading.Timer(limit, lambda: (late.set(), _stop(process)))
     overdue.start()
     try:
         with os.fdopen(reading) as events:
             outcomes = _collect(wanted, events, tell, note)
         process.wait()
     finally:
-        late = not overdue.is_alive()
         overdue.cancel()
         _stop(process)
         if end_leftovers(environment["WORKSHOP_RUN"]):
             note("left processes behind")
-    if late:
+    if late.is_set():
         note(f"was stopped after {limit:.0f} s")
         message = f"did: ran all checks\ngot: no end after {limit:.0f} s\nexpected: an end"
         return [outcomes.get(c.id) or Outcome(c, False, message) for c in wanted]

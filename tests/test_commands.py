@@ -1,0 +1,127 @@
+"""The commands, as a learner gives them, on services of the test's own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from workshop.paths import ROOT
+from workshop.server import free_port
+from workshop.services import private
+
+
+@pytest.fixture(scope="module")
+def services():
+    with private() as own:
+        yield own
+
+
+def command(*words, **settings):
+    """Start `python -m workshop …`, its output in a pipe that is read to the end."""
+    env = os.environ | {name: str(value) for name, value in settings.items()}
+    for name in ("N", "APP", "M", "PORT"):
+        if name not in settings:
+            env.pop(name, None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "workshop", *words],
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def said(*words, **settings) -> tuple[int, str]:
+    process = command(*words, **settings)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def until(process, text: str) -> str:
+    """The output up to the line that has the text."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def test_step_serves_says_what_to_try_and_ends_with_ctrl_c(services):
+    process = command("step", "2", PORT=free_port(), **services.environment())
+    shown = until(process, "Ctrl-C")
+    url = re.search(r"http://127\.0\.0\.1:\d+", shown)[0]
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        assert b"step02_gevent" in answer.read()
+    assert shown.count("curl") >= 3
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=15)
+    assert "Traceback" not in rest
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(url, timeout=5)
+
+
+def test_mistake_is_served_with_what_to_look_for(services):
+    settings = {"N": 2, "M": "unpatched", "PORT": free_port()}
+    process = command("mistake", **settings, **services.environment())
+    shown = until(process, "Ctrl-C")
+    assert "Look: " in shown
+    assert "make check N=2 M=unpatched" in shown
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+
+
+def test_mistakes_are_listed():
+    code, shown = said("mistake", "2")
+    assert code == 0
+    assert "unpatched" in shown
+
+
+@pytest.mark.parametrize(
+    "words, settings, sentence",
+    [
+        (["step", "9"], {}, "There is no step 9"),
+        (["check", "two"], {}, "not a valid integer"),
+        (["check", "2"], {"APP": "nowhere"}, "There is no app.py"),
+        (["check", "2"], {"M": "nothing"}, "`make mistake N=2` lists them"),
+        (["load"], {}, "Say what to load"),
+        (["load"], {"URL": "http://127.0.0.1:9/"}, "127.0.0.1:9"),
+        (["start", "1"], {}, "Step 1 is there to be read"),
+        (["mark", "2"], {"DIR": "nowhere"}, "There is no folder"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(words, settings, sentence):
+    code, shown = said(*words, **settings)
+    assert code in (1, 2)
+    assert sentence in shown
+    assert "Traceback" not in shown
+    assert len(shown.strip().splitlines()) == 1
+
+
+def test_a_taken_port_is_told(services):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, shown = said("step", "2", PORT=port, **services.environment())
+    assert code == 1
+    assert f"Port {port} is taken" in shown
+
+
+def test_diff_shows_the_one_technique():
+    code, shown = said("diff", "2")
+    assert code == 0
+    assert "+monkey.patch_all()" in shown
+
+
+def test_doctor_holds_nothing_private():
+    code, shown = said("doctor")
+    assert code == 0
+    assert "Python" in shown
+    for private_word in (os.path.expanduser("~"), str(ROOT), os.uname().nodename):
+        assert private_word not in shown or len(private_word) < 4
