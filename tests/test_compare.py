@@ -90,6 +90,24 @@ def test_every_round_measures_each_side_once_in_random_order():
     assert all(sorted(one) == ["a", "b", "c"] for one in rounds) and len(set(rounds)) > 2
 
 
+def test_ctrl_c_keeps_the_rounds_so_far():
+    """Five of them are enough for a verdict, four are not."""
+
+    def interrupted(at: int):
+        asked = []
+
+        def side() -> float:
+            if len(asked) == at:
+                raise KeyboardInterrupt
+            return asked.append(1) or 1.0
+
+        return compare_sync({"a": side, "b": lambda: 2.0}, rounds=8, seed=1, progress=False)
+
+    assert interrupted(5).ratio("b").verdict == FASTER and interrupted(5).rounds == 5
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(4)
+
+
 def test_a_server_against_itself_is_not_told_apart(url):
     """Wrong once in 50 runs or so, by chance: so a second run may answer for the first."""
 

@@ -62,7 +62,7 @@ class Ratio:
         return f"{text} in {self.rounds} rounds; a difference of this size would take {more} rounds"
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """The measure of each side in each round, in its unit of `UNITS`; the first is the base."""
 
@@ -118,6 +118,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n".join(self.lines() + [f"! {text}" for text in self.warnings()])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         first, *rest = [html.escape(text) for text in self.lines() + self.warnings()]

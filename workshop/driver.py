@@ -5,22 +5,23 @@ on stdout: progress, then the result. When stdin closes, it stops and gives what
 outlives the one who asked.
 """
 
-import contextlib
 import gc
 import json
+import resource
 import select
 import selectors
 import sys
 import time
 from array import array
 from collections import Counter, deque
-from pathlib import Path
 
 from workshop.http1 import PREPARED, BadAnswer, prepared
+from workshop.usage import Usage
 from workshop.wire import Closed, Wire
 
 SECOND = 1_000_000_000
 SWEEP = SECOND // 20  # how often timeouts are looked for, and stdin
+FILES = 10_240  # sockets that may be open: macOS allows 256 unless asked
 PAUSE = SECOND // 20  # before a refused connection is tried again
 
 clock = time.perf_counter_ns
@@ -64,9 +65,7 @@ class Driver:
         usage = Usage(clock())
         early = early or self.until(lambda now: now < self.closes, watch)
         ended, shares = min(clock(), self.closes), usage.shares()
-        if (
-            self.every and not early
-        ):  # each intended request is followed to its answer or its timeout
+        if self.every and not early:  # what was due is followed to its answer or its timeout
             early = self.until(lambda now: self.pending(), watch)
         return self.result(ended, early) | shares
 
@@ -185,7 +184,7 @@ class Driver:
         while self.every and self.backlog and now - self.backlog[0] > self.timeout:
             started = self.backlog.popleft()
             if self.opens <= started < self.closes:
-                self.failed[0]["timeout"] += 1
+                self.failed[0]["timeout"] += 1  # of no kind yet: it was never sent
         for wire in self.wires:
             if wire.busy and now - wire.started > self.timeout:
                 wire.close()
@@ -204,25 +203,6 @@ class Driver:
             "longest_unfinished": max(waiting, default=0) / SECOND,
             "complete": not early,
         }
-
-
-class Usage:
-    """How much of a core this process used, and how long it stood in line for one (Linux)."""
-
-    def __init__(self, now: int):
-        self.wall, self.cpu, self.queued = now, time.process_time_ns(), queued()
-
-    def shares(self) -> dict:
-        wall = max(1, clock() - self.wall)
-        cpu = (time.process_time_ns() - self.cpu) / wall
-        return {"client_cpu": cpu, "client_queued": (queued() - self.queued) / wall}
-
-
-def queued() -> int:
-    """Nanoseconds that this process stood ready and had no core; 0 where not told."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path("/proc/self/schedstat").read_text().split()[1])
-    return 0
 
 
 def counted(taken: array) -> list:
@@ -245,6 +225,9 @@ def kind_of(error: Exception) -> str:
 
 def main() -> None:
     job = json.loads(sys.stdin.readline())
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
     def tell(message: dict) -> None:
         sys.stdout.write(json.dumps(message) + "\n")

@@ -51,10 +51,10 @@ def differs(logs) -> bool:
     """
     from scipy import stats
 
-    low, high = interval(logs)
-    if low <= 0 <= high:
+    if np.ptp(logs) and stats.ttest_1samp(logs, 0).pvalue >= CHANCE:
         return False
-    return bool(np.ptp(logs) == 0 or stats.ttest_1samp(logs, 0).pvalue < CHANCE)
+    low, high = interval(logs)
+    return not low <= 0 <= high
 
 
 def rounds_to_tell(logs) -> int | None:

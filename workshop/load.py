@@ -96,7 +96,7 @@ class Run:
         self, url, requests=None, *, connections=50, seconds=3, rate=None, warmup=WARMUP,
         timeout=10, login=None, seed=1, progress=None, label="",
     ):  # fmt: skip
-        self.address, self.host, path = split(url)
+        address, self.host, path = split(url)
         self.requests = requests or [Request(path=path)]
         check(connections >= 1, f"connections must be 1 or more, not {connections}.")
         check(seconds > 0, f"seconds must be more than 0, not {seconds}.")
@@ -104,9 +104,8 @@ class Run:
         self.about = {
             "url": url, "label": label, "connections": connections, "rate": rate, "warmup": warmup,
         }  # fmt: skip
-        reach(self.address, url)
         self.job = self.about | {
-            "address": self.address,
+            "address": reach(address, url),
             "host": self.host,
             "seconds": seconds,
             "timeout": timeout,
@@ -171,10 +170,11 @@ def check(holds: bool, sentence: str) -> None:
         raise WorkshopError(sentence)
 
 
-def reach(address: tuple[str, int], url: str) -> None:
-    """Raise WorkshopError unless something listens there."""
+def reach(address: tuple[str, int], url: str) -> tuple[str, int]:
+    """The numeric address, once a connection shows that something listens. Raises WorkshopError."""
     try:
-        socket.create_connection(address, timeout=5).close()
+        with socket.create_connection(address, timeout=5) as connection:
+            return connection.getpeername()[:2]
     except OSError as error:
         raise WorkshopError(
             f"Nothing answers at {url} ({error.strerror or error}): is the server started?"

@@ -26,7 +26,7 @@ class Part:
         return {"name": self.name, "errors": self.errors, "latencies": self.latencies.to_json()}
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """One run. Throughput in good answers/s, percentiles in milliseconds, `client_cpu` in cores.
 
@@ -159,6 +159,8 @@ class Result:
         lines = [self.label or self.url]
         lines += [f"  {name:<12} {value}" for name, value in self.rows()]
         return "\n".join(lines + [f"  ! {text}" for text in self.notes()])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         cell = "<tr><th style='text-align:left'>{}</th><td style='text-align:left'>{}</td></tr>"

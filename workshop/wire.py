@@ -79,11 +79,11 @@ class Wire:
         self.sock, self.busy, self.unsent, self.fresh = None, False, b"", True
 
     def _connect(self) -> None:
+        self.unsent = self.raw
         family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.unsent = self.raw
         self.selector.register(self.sock, WRITE, self)
         failed = self.sock.connect_ex(self.address)
         if failed not in (0, errno.EINPROGRESS):
