@@ -128,7 +128,7 @@ def test_only_the_open_loop_shows_a_stall(url):
     options = {"seconds": 1.2, "warmup": 0.1, "connections": 4}
     opened = load_sync(f"{url}/stall?at=0.5&for=0.5&open", rate=300, **options)
     closed = load_sync(f"{url}/stall?at=0.5&for=0.5&closed", **options)
-    assert 400 < opened.p99 < 1000
+    assert opened.p99 > 400
     assert closed.p99 < 250 and closed.latencies.longest > 450
     assert CLOSED in str(closed) and CLOSED not in str(opened)
 
