@@ -11,7 +11,7 @@ from workshop.commands import number
 from workshop.errors import WorkshopError
 from workshop.paths import STATE
 from workshop.report import Report
-from workshop.steps import step
+from workshop.steps import step, steps
 
 
 @click.command()
@@ -105,3 +105,19 @@ def mark(number: int, folder: str | None):
     table, page = marking.write(marks, chosen)
     click.echo(f"\n{sum(m.verdict == 'pass' for m in marks)} of {len(marks)} pass every check.")
     click.echo(f"{table}\n{page}")
+
+
+@click.command("test-flakiness")
+@click.option("--step", "number", envvar="N", type=int, default=len(steps()), help="The step.")
+@click.option("--rounds", envvar="ROUNDS", type=int, default=20, help="How often.")
+def test_flakiness(number: int, rounds: int):
+    """Run a step's checks many times with all cores busy."""
+    from workshop import flakiness
+
+    def tell(done: int, failed: list[str]) -> None:
+        click.echo(f"round {done} of {rounds}: {', '.join(failed) or 'all pass'}")
+
+    failures = flakiness.runs(step(number), rounds, tell)
+    click.echo(f"{rounds} rounds, {sum(failures.values())} failures")
+    if failures:
+        raise SystemExit(1)
