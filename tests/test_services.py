@@ -419,6 +419,17 @@ def test_stop_leaves_no_process(running, mode):
     assert not port_taken(running.postgres.port) and not port_taken(running.valkey.port)
 
 
+def test_stop_ends_what_killed_owners_of_private_servers_left(private_state):
+    owner = run(HOLD_PRIVATE, private_state)
+    pids = list(map(int, owner.stdout.readline().split()))
+    with private(state=private_state) as used:
+        owner.kill()
+        owner.wait()
+        Services(private_state).stop()
+        assert not alive(pids[0]) and not alive(pids[-1])
+        assert used.postgres.running() and used.valkey.running()
+
+
 def test_stop_before_any_start(tmp_path):
     new_services(tmp_path / "none").stop()
     assert not (tmp_path / "none").exists()

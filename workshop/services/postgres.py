@@ -10,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+import psutil
 
 from workshop.errors import WorkshopError
 from workshop.services.account import Account, account
@@ -79,6 +81,7 @@ class Postgres(Daemon):
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server: "smart" waits for clients, "fast" drops them, "immediate" only halts."""
+        self._end_half_made()
         self.end(STOP_SIGNALS[mode])
 
     def ready(self, pid: int | None) -> bool:
@@ -141,14 +144,20 @@ class Postgres(Daemon):
         place.rmdir()
 
     def _clear_half_made(self) -> None:
-        """Remove what a killed start left, after ending what may still be writing there."""
+        """Remove what a killed start left."""
+        self._end_half_made()
         for place in self.home.glob("new-*"):
-            for folder in (place, place / "data"):
-                for process in in_folder(folder, {"initdb", "postgres", "setpriv"}):
-                    process.kill()
             shutil.rmtree(place, ignore_errors=True)
         if self.folder.exists():
             shutil.rmtree(self.folder)
+
+    def _end_half_made(self) -> None:
+        """End the initdb, and its children, that a killed start left at work."""
+        for place in self.home.glob("new-*"):
+            for folder in (place, place / "data"):
+                for process in in_folder(folder, {"initdb", "postgres", "setpriv"}):
+                    with suppress(psutil.Error):
+                        process.kill()
 
     def _initdb(self, place: Path, password: Path, owner: Account) -> None:
         arguments = [

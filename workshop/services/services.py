@@ -53,9 +53,13 @@ class Services:
                 self.valkey.start()
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop both servers; `mode` is PostgreSQL's: "smart", "fast" or "immediate"."""
+        """Stop both servers; `mode` is PostgreSQL's: "smart", "fast" or "immediate".
+
+        Stops private servers in the same folder too, where their owner was killed.
+        """
         if not self.state.exists():
             return
+        stop_leftovers(self.state)
         with self._locked():
             self.valkey.stop()
             self.postgres.stop(mode)
@@ -86,3 +90,22 @@ class Services:
                     say("Waiting for another command that starts or stops the services …")
                     fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
+
+
+def stop_leftovers(state: Path = STATE) -> None:
+    """Stop the servers of private slots whose owner was killed."""
+    for owner in (state / "private").glob("*/owner"):
+        if lock := lock_free(owner):
+            with lock:
+                Services(owner.parent).stop("immediate")
+
+
+def lock_free(path: Path):
+    """Return the file, open and locked; None when another process holds it."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file

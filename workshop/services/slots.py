@@ -19,7 +19,7 @@ from workshop.paths import STATE
 from workshop.services import database
 from workshop.services.account import account
 from workshop.services.daemon import port_taken
-from workshop.services.services import Services
+from workshop.services.services import Services, lock_free
 
 # Below the ports that systems give to outgoing connections: a server that a check stops finds its
 # port free when it is started again, even while a load test opens connections by the thousand.
@@ -49,33 +49,14 @@ def private(say=lambda text: None, state: Path = STATE) -> Iterator[Services]:
                 services.stop("fast")
 
 
-def stop_leftovers(state: Path = STATE) -> None:
-    """Stop the servers of slots whose owner was killed."""
-    for owner in (state / "private").glob("*/owner"):
-        if lock := _lock(owner):
-            with lock:
-                Services(owner.parent).stop("immediate")
-
-
 def _take_slot(folder: Path):
     """Return the open, locked file `owner` of the first slot that is free."""
     with database.plain_errors(folder):
         for number in count(1):
             slot = folder / str(number)
             slot.mkdir(parents=True, exist_ok=True)
-            if lock := _lock(slot / "owner"):
+            if lock := lock_free(slot / "owner"):
                 return lock
-
-
-def _lock(path: Path):
-    """Return the file, open and locked; None when another process holds it."""
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
 
 
 def _services(folder: Path) -> Services:
