@@ -10,6 +10,7 @@ import httpx
 
 from workshop.server import Server
 
+JWT_SECRET = "a secret for the checks, not for anything else"
 PATIENCE = 20  # seconds for any answer; far more than a busy machine needs
 
 

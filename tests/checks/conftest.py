@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import redis as redis_client
-from blackbox import App, CheckFailed
+from blackbox import JWT_SECRET, App, CheckFailed
 
 from workshop.errors import WorkshopError
 from workshop.server import Server
@@ -43,9 +43,7 @@ def _running(services, tmp_path_factory):
                 raise failures[-1]
             if not fresh and key in shared:
                 return shared[key]
-            env = services.environment() | {k: str(v) for k, v in settings.items()}
-            if STEP >= 5:
-                env.setdefault("JWT_SECRET", "a secret for the checks, not for anything else")
+            env = _environment(services, settings)
             log = tmp_path_factory.mktemp("app") / "output.log"
             server = Server(FOLDER, env, log, largest=OUTPUT)
             try:
@@ -68,6 +66,12 @@ def _running(services, tmp_path_factory):
         yield launch
 
 
+def _environment(services, settings: dict) -> dict[str, str]:
+    """What an app is started with; a setting of None is left out."""
+    given = ({"JWT_SECRET": JWT_SECRET} if STEP >= 5 else {}) | settings
+    return services.environment() | {k: str(v) for k, v in given.items() if v is not None}
+
+
 def _stop(server: Server) -> None:
     server.stop()
     if server.log.stat().st_size >= OUTPUT // 2:  # shells differ in the unit of their limit
@@ -78,6 +82,22 @@ def _stop(server: Server) -> None:
 def launch(_running):
     """launch(SUPPLIER_DELAY=0.5): the app with these settings; fresh=True: not a shared one."""
     return _running
+
+
+@pytest.fixture
+def try_to_start(services, tmp_path):
+    """try_to_start(JWT_SECRET="short"): whether the app starts so, and all that it prints."""
+
+    def attempt(**settings) -> tuple[bool, str]:
+        server = Server(FOLDER, _environment(services, settings), tmp_path / "output.log")
+        try:
+            server.start()
+        except WorkshopError:
+            return False, server.output()
+        server.stop()
+        return True, server.output()
+
+    return attempt
 
 
 @pytest.fixture
