@@ -42,7 +42,8 @@ def serve(chosen, folder: Path, environment: dict[str, str], tries=None, after=(
         for line in after:
             click.echo(line)
         click.echo(f"Its output is in {_shown(log)}. Ctrl-C ends it.")
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
+            signal.signal(number, lambda *_: sys.exit(0))
         try:
             code = server.process.wait()
         except KeyboardInterrupt:
