@@ -5,6 +5,7 @@ Redis may be away, hung, full or hold rubbish. The response is then computed, as
 
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from math import ceil
 from threading import Lock
@@ -15,20 +16,14 @@ from redis import BlockingConnectionPool, Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-DEFAULTS = {
-    "REDIS_URL": "redis://127.0.0.1:63790/0",
-    "CACHE_TTL": 60,  # seconds
-}
+DEFAULTS = {"REDIS_URL": "redis://127.0.0.1:63790/0", "CACHE_TTL": 60}  # seconds
 TIMEOUT = 0.1  # seconds for a word of Redis; it is asked twice, for the delay may be ours
 BREAK = 1.0  # seconds that Redis is left alone after it failed
 LOCK_TTL = 1800  # ms that others wait for a process that died: more than the report ever takes
-PATIENCE = 4.0  # seconds to wait for the computations of others
-POLL = 0.02  # seconds between two looks
+PATIENCE, POLL = 4.0, 0.02  # seconds to wait for others, and between two looks meanwhile
 
-# The body, or else 1 where it is now ours to compute, 0 where another computes it.
-# A value of a wrong type is nil to mget, and an error to get.
-LOOK = """
-local body = redis.call('mget', KEYS[1])[1]
+LOOK = """ -- gives the body, or else whether it is ours to compute
+local body = redis.call('mget', KEYS[1])[1] -- where get fails for a value of a wrong type
 if body then return body end
 redis.call('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
 return redis.call('mget', KEYS[2])[1] == ARGV[1] and 1 or 0
@@ -67,13 +62,14 @@ class Cache:
         token, deadline = uuid4().hex, time.monotonic() + PATIENCE
         while (seen := self._look(token)) == OTHERS and time.monotonic() < deadline:
             time.sleep(POLL)
-        if isinstance(seen, tuple):
-            state, (body, rest) = "HIT", seen
-        elif seen == OURS:
-            state, body, rest = "MISS", self._keep(compute, token), self.ttl
-        else:
-            state, body, rest = "BYPASS", jsonify(compute()).data, self.ttl
-        headers = {"X-Cache": state, "Cache-Control": f"max-age={min(ceil(rest), self.ttl)}"}
+        body, left = seen if isinstance(seen, tuple) else (b"", self.ttl)
+        state = "HIT" if body else "MISS" if seen == OURS else "BYPASS"
+        try:
+            body = body or jsonify(compute()).data
+        finally:  # an error is not kept
+            if seen == OURS:
+                self.attempt(lambda: self.keep(self.keys, [token, body, self.ttl]))
+        headers = {"X-Cache": state, "Cache-Control": f"max-age={left}"}
         return Response(body, mimetype="application/json", headers=headers)
 
     def forget(self):
@@ -100,40 +96,24 @@ class Cache:
             return None
 
     def _look(self, token):
-        """(body, seconds left), OURS, OTHERS, or None without Redis.
-
-        One look serves all requests that came before it began: that is cheap, and never stale.
-        """
+        """(body, seconds left), OURS, OTHERS, or None without Redis; shared, which is cheap."""
         came = self.looks
         with self.turn:
-            if self.looks > came:
+            if self.looks > came:  # one look serves all who came before it began
                 return OTHERS if self.seen == OURS else self.seen
-            self.looks += 1
+            self.looks, self.seen = self.looks + 1, None
             self.seen = self.attempt(lambda: self._ask(token))
-            if isinstance(self.seen, bytes):
-                self.seen = self._checked(self.seen)
             return self.seen
 
     def _ask(self, token):
         self.line = self.line or self.redis.client()  # keeps its connection
-        return self.look(self.keys, [token, LOCK_TTL], client=self.line)
-
-    def _checked(self, body):
-        """(body, seconds left), or OTHERS where the body was none of ours and is gone now."""
-        try:
+        body = self.look(self.keys, [token, LOCK_TTL], client=self.line)
+        if body in (OURS, OTHERS):
+            return body
+        with suppress(TypeError, ValueError, KeyError, RecursionError):
             made = datetime.fromisoformat(json.loads(body)["generated_at"])
-            rest = self.ttl - (datetime.now(UTC) - made).total_seconds()
-        except (TypeError, ValueError, KeyError, RecursionError):
-            rest = 0
-        if 0 < rest <= self.ttl + 1:  # clocks differ a little
-            return body, rest
-        self.attempt(lambda: self.redis.delete(self.keys[0]))
+            left = ceil(self.ttl - (datetime.now(UTC) - made).total_seconds())
+            if 0 < left <= self.ttl:
+                return body, left
+        self.redis.delete(self.keys[0])  # rubbish
         return OTHERS
-
-    def _keep(self, compute, token):
-        body = b""
-        try:
-            body = jsonify(compute()).data
-        finally:  # an error is not kept
-            self.attempt(lambda: self.keep(self.keys, [token, body, self.ttl]))
-        return body
