@@ -10,18 +10,20 @@ import socket
 import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
 from gevent.socket import wait_read, wait_write
-from psycopg2 import extensions
+from psycopg2 import OperationalError, extensions
 
 from app import app
 
 GRACE = 4  # seconds for the requests in flight when SIGTERM comes
+# Seconds. PostgreSQL itself ends what takes longer than STATEMENT_TIMEOUT, unless it hangs.
+SILENCE = app.config["STATEMENT_TIMEOUT"] + 2
 
 
 def wait_for_postgres(connection):
     """Let other greenlets run while PostgreSQL works: psycopg2 is C, out of reach for patching."""
     while (state := connection.poll()) != extensions.POLL_OK:
         wait = wait_read if state == extensions.POLL_READ else wait_write
-        wait(connection.fileno())
+        wait(connection.fileno(), SILENCE, OperationalError("PostgreSQL is silent."))
 
 
 extensions.set_wait_callback(wait_for_postgres)
