@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import redis as redis_client
-from blackbox import JWT_SECRET, App, CheckFailed
+from blackbox import JWT_SECRET, PATIENCE, App, CheckFailed
 
 from workshop.errors import WorkshopError
 from workshop.server import Server
@@ -68,7 +68,10 @@ def _running(services, tmp_path_factory):
 
 def _environment(services, settings: dict) -> dict[str, str]:
     """What an app is started with; a setting of None is left out."""
-    given = ({"JWT_SECRET": JWT_SECRET} if STEP >= 5 else {}) | settings
+    # A busy machine may fill a pool for longer than its 2 s: requests wait unless a check sets it.
+    given = {"POOL_TIMEOUT": PATIENCE} | settings
+    if STEP >= 5:
+        given = {"JWT_SECRET": JWT_SECRET} | given
     return services.environment() | {k: str(v) for k, v in given.items() if v is not None}
 
 

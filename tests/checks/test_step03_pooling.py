@@ -1,0 +1,285 @@
+"""Step 3: connections are kept open, lent for as long as they are needed, and never run out."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import psycopg2
+import pytest
+from blackbox import Request, counts, eventually, expect
+
+CAPACITY = 15  # pool_size 10 and max_overflow 5
+
+
+def test_connections_are_capped(app, db, product, locked):
+    did = f"{CLIENTS} clients order at once a product whose row is locked"
+    with locked(product["id"]):
+        orders = Burst(app, [order_request(app, product)] * CLIENTS)
+        reached = eventually(lambda: len(backends(app, db)) >= CAPACITY)
+        most = max(len(backends(app, db)) for _ in pause(1))
+    got = f"{max(most, reached and CAPACITY)} connections to PostgreSQL"
+    expect(reached, did, f"{most} connections to PostgreSQL", f"{CAPACITY} of them")
+    expect(most <= CAPACITY, did, got, f"{CAPACITY} at the most")
+    answers = counts(orders.answers())
+    expect(
+        answers == f"{CLIENTS} × 201",
+        f"{did}, then unlocked it",
+        answers,
+        f"{CLIENTS} × 201: who waited for a connection gets one",
+    )
+    left = eventually(lambda: (n := len(backends(app, db))) <= 10 and n)
+    expect(left == 10, "all have their answers", f"{left} connections open", "10 kept for the next")
+
+
+CLIENTS = 100
+
+
+def test_connections_are_used_again(app, db, product):
+    path = f"/products/{product['id']}"
+    app.get(path)
+    first, seen = backends(app, db), set()
+    for number in range(200):
+        answer = app.get(path)
+        expect(answer.status == 200, f"GET {path}", answer, "200")
+        if number % 10 == 0:
+            seen |= backends(app, db)
+    did = f"200 × GET {path}, one after another"
+    expect(len(seen) <= CAPACITY, did, f"{len(seen)} connections seen", f"{CAPACITY} at the most")
+    kept = first & backends(app, db)
+    expect(kept, did, "no connection was open from the first to the last", "one, at the least")
+
+
+def test_connections_tell_the_step(app, db, product, locked):
+    step = app.get("/").json()["step"]
+    with locked(product["id"]):
+        order = Burst(app, [order_request(app, product)])
+        eventually(lambda: working(app, db))
+        names = [row[1] for row in working(app, db)]
+    order.answers()
+    expect(
+        names == [step],
+        "one order works in PostgreSQL; looked at application_name in pg_stat_activity",
+        ", ".join(name or "(empty)" for name in names) or "no query at work",
+        step,
+    )
+
+
+def test_wait_holds_no_connection(hurried, db, product):
+    path, wait = f"/quote/{product['id']}", 1.5
+    did = f"40 × GET {path} at once, each waits {wait} s for the supplier"
+    started = time.monotonic()
+    quotes = Burst(hurried, [Request("GET", path)] * 40)
+    time.sleep(wait / 3)
+    free = eventually(lambda: backends(hurried, db) and not working(hurried, db), wait / 2)
+    lent, kept = len(working(hurried, db)), len(backends(hurried, db))
+    answers = counts(quotes.answers())
+    waits = (time.monotonic() - started) / wait
+    expect(kept, did, "no connection was open while they waited", "some open, and none lent")
+    expect(free, did, f"{lent} connections were lent while they waited", "none lent")
+    expect(answers == "40 × 200", did, answers, "40 × 200")
+    expect(waits < 2.5, did, f"all answered after {waits:.1f} waits", "about 1 wait, less than 2.5")
+
+
+def test_full_pool_is_a_503(hurried, db, product, locked):
+    path = f"/products/{product['id'] + 1}"
+    did = f"{CAPACITY} orders hold a connection each, POOL_TIMEOUT is 1 s, then GET {path}"
+    with locked(product["id"]):
+        orders = Burst(hurried, [order_request(hurried, product)] * CAPACITY)
+        holding = eventually(lambda: len(working(hurried, db)) == CAPACITY)
+        answer = ask(hurried, path, timeout=5)
+        unwaited = hurried.get("/")
+    expect(holding, did, "fewer than that in PostgreSQL", f"{CAPACITY} that wait for a locked row")
+    expect(answer, did, "no answer within 5 s", "503 after 1 s")
+    expect_503(answer, did)
+    expect(unwaited.status == 200, "the pool is full, then GET /", unwaited, "200")
+    answers = counts(orders.answers())
+    expect(answers == f"{CAPACITY} × 201", "unlocked the row", answers, f"{CAPACITY} × 201")
+    answer = hurried.get(path)
+    expect(answer.status == 200, f"the orders are done, then GET {path}", answer, "200")
+
+
+def test_dead_connections_cost_nobody(app, db, product):
+    requests = [Request("GET", f"/products/{product['id']}")] * 20
+    app.together(requests)
+    dead = eventually(lambda: (pids := backends(app, db)) and sorted(pids), 1)
+    expect(dead, "20 requests, then looked for connections", "none is open", "some kept open")
+    db.query("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", dead)
+    eventually(lambda: not backends(app, db))
+    answers = counts(app.together(requests)[0])
+    did = f"PostgreSQL ended all {len(dead)} connections, then the same 20 requests"
+    expect(answers == "20 × 200", did, answers, "20 × 200")
+    expect(backends(app, db), did, "no connection is open", "new ones, kept open")
+
+
+def test_stopped_postgresql_empties_the_pool(app, db, product, locked, services):
+    did = "20 orders wait, for a locked row or for a connection, then PostgreSQL stops"
+    with locked(product["id"]):
+        orders = Burst(app, [order_request(app, product)] * 20)
+        eventually(lambda: len(working(app, db)) >= CAPACITY)
+        most = max(len(working(app, db)) for _ in pause(0.3))
+        services.postgres.stop(mode="immediate")
+    try:
+        answers = orders.answers()
+    finally:
+        services.postgres.start()
+    expect(most == CAPACITY, did, f"{most} orders in PostgreSQL", f"{CAPACITY}; the others wait")
+    expect(counts(answers) == "20 × 503", did, counts(answers), "20 × 503")
+    requests = [Request("GET", f"/products/{product['id']}")] * 40
+    answers = counts(app.together(requests)[0])
+    expect(answers == "40 × 200", "started it again, then 40 requests", answers, "40 × 200")
+
+
+def test_failed_request_gives_its_connection_back(app, db, product):
+    sold_out = {"product_id": product["id"], "quantity": 5000}
+    unknown = {"product_id": 10**9, "quantity": 1}
+    requests = [order_request(app, body) for body in (sold_out, unknown)] * 20
+    answers = counts(app.together(requests)[0])
+    did = "20 orders of too many pieces, and 20 of a product that does not exist"
+    expect(answers == "20 × 404, 20 × 409", did, answers, "20 × 404, 20 × 409")
+    open_ones = eventually(lambda: backends(app, db), 1)
+    expect(open_ones, did, "no connection is open afterwards", "some kept open, at rest")
+    eventually(lambda: not working(app, db), 5)
+    left = working(app, db)
+    expect(not left, did, f"{len(left)} transactions are open", "none: idle, not in transaction")
+
+
+def test_long_query_is_ended(limited, db, product, locked):
+    did = "an order waits for a locked row, STATEMENT_TIMEOUT is 1 s"
+    with locked(product["id"]):
+        order = Burst(limited, [order_request(limited, product)])
+        arrived = eventually(lambda: working(limited, db))
+        ended = eventually(lambda: not working(limited, db), 6)
+    answer = order.answers()[0]
+    expect(arrived, did, "no query in PostgreSQL", "one that waits")
+    expect(ended, did, "the query still runs after 6 s", "PostgreSQL ends it after 1 s")
+    expect_503(answer, did)
+    answer = limited.order(product["id"], 1)
+    expect(answer.status == 201, "unlocked the row and ordered again", answer, "201")
+
+
+def test_hung_postgresql_holds_nobody(limited, db, product, services):
+    path = f"/products/{product['id']}"
+    limited.get(path)
+    did = "PostgreSQL hangs (SIGSTOP), STATEMENT_TIMEOUT is 1 s, then 5 requests at once"
+    with hung([services.postgres.pid(), *backends(limited, db)]):
+        requests = Burst(limited, [Request("GET", path)] * 5)
+        answered = requests.over(12)
+    answers = counts(requests.answers())
+    expect(answered, did, "no answer to some of them within 12 s", "5 × 503")
+    expect(answers == "5 × 503", did, answers, "5 × 503")
+    answer = limited.get(path)
+    expect(answer.status == 200, "PostgreSQL goes on, one request more", answer, "200")
+
+
+@pytest.fixture
+def hurried(launch):
+    """The app with a slow supplier and little patience for a full pool."""
+    return launch(SUPPLIER_DELAY=1.5, POOL_TIMEOUT=1)
+
+
+@pytest.fixture
+def limited(launch):
+    """The app whose queries may take one second."""
+    return launch(STATEMENT_TIMEOUT=1)
+
+
+@pytest.fixture
+def locked(services):
+    """with locked(7): nobody else can change product 7 until the block ends."""
+
+    @contextmanager
+    def lock(product_id: int):
+        connection = psycopg2.connect(services.postgres.url(), application_name="checks")
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1 FROM products WHERE id = %s FOR UPDATE", (product_id,))
+            yield
+        finally:
+            connection.close()
+
+    return lock
+
+
+class Burst:
+    """Requests sent at once, in the background."""
+
+    def __init__(self, app, requests: list[Request]):
+        self.found = []
+        self.thread = threading.Thread(target=lambda: self.found.extend(app.together(requests)[0]))
+        self.thread.start()
+
+    def over(self, seconds: float) -> bool:
+        """Whether all are answered within that time."""
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
+
+    def answers(self):
+        self.thread.join()
+        return self.found
+
+
+@contextmanager
+def hung(pids):
+    """These processes stand still until the block ends."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def order_request(app, product) -> Request:
+    """One piece of a product, or an order as it is given."""
+    body = {"product_id": product["id"], "quantity": 1} if "id" in product else product
+    return Request("POST", "/orders", body, app.authorization())
+
+
+def ask(app, path: str, timeout: float):
+    """The answer, or None where none came in time (seconds)."""
+    try:
+        return app.client.get(path, timeout=timeout)
+    except httpx.HTTPError:
+        return None
+
+
+def expect_503(answer, did: str) -> None:
+    retry = answer.headers.get("Retry-After", "") if answer else ""
+    got = f"{answer.status_code} {answer.text}" if isinstance(answer, httpx.Response) else answer
+    status = getattr(answer, "status", None) or getattr(answer, "status_code", None)
+    expect(status == 503, did, got or "no answer", "503")
+    expect(retry.isdigit(), did, f"Retry-After: {retry or '(none)'}", "Retry-After: seconds")
+
+
+def activity(app, db) -> list[tuple]:
+    """(pid, application_name, state) of the app's own connections, as PostgreSQL tells."""
+    process = psutil.Process(app.server.process.pid)
+    family = [process, *process.children(recursive=True)]
+    ports = {c.laddr.port for p in family for c in p.net_connections("tcp") if c.laddr}
+    rows = db.query(
+        "SELECT pid, application_name, state, client_port FROM pg_stat_activity"
+        " WHERE datname = current_database() AND backend_type = 'client backend'"
+    )
+    return [row[:3] for row in rows if row[3] in ports]
+
+
+def backends(app, db) -> set[int]:
+    return {pid for pid, *_ in activity(app, db)}
+
+
+def working(app, db) -> list[tuple]:
+    """Those in a query or in a transaction: not at rest in the pool."""
+    return [row for row in activity(app, db) if row[2] != "idle"]
+
+
+def pause(seconds: float):
+    """Once every 20 ms, for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.02)
