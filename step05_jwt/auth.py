@@ -45,9 +45,10 @@ def login(username, password):
     shop.db.session.close()  # no connection is held while others hash, and while we do
     with turns:  # who waits here is not counted yet: many may log in at once
         tries = count_try(name)
-        # JSON can hold halves of characters, which no hash takes.
-        typed = password.encode(errors="replace")
-        right = hashing.apply(check_password_hash, (stored or NOBODY, typed.decode()))
+        # JSON can hold halves of characters, which no hash takes, and NULs, with which scrypt
+        # fills up: it would take "password\0" for "password".
+        typed = password.replace("\0", "?").encode(errors="replace").decode()
+        right = hashing.apply(check_password_hash, (stored or NOBODY, typed))
     if not (right and stored):
         unauthorized("Invalid credentials")
     cache, signer = current_app.extensions["tries"], current_app.extensions["tokens"]

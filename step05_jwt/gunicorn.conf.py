@@ -1,7 +1,7 @@
 """The finished shop on all cores: gunicorn with several gevent workers.
 
-Run it in the step's folder, with JWT_SECRET set: the workers must share it.
-    gunicorn
+Run it in the step's folder, with JWT_SECRET set, as a token of one worker must do for all:
+    JWT_SECRET=$(openssl rand -hex 32) gunicorn
 """
 
 import os
@@ -9,12 +9,20 @@ import os
 wsgi_app = "app:app"
 bind = f"{os.getenv('HOST', '127.0.0.1')}:{os.getenv('PORT', '8005')}"
 worker_class = "gevent"
-workers = int(os.getenv("WORKERS", os.cpu_count() or 2))  # workers × 15 connections < 100
-worker_connections = 1000  # each worker
+workers = int(os.getenv("WORKERS", os.cpu_count() or 2))
+worker_connections = 1000  # clients of each worker
 graceful_timeout = 4  # seconds
+control_socket_disable = True  # a file in the home folder, which nothing here needs
 
-if not os.getenv("JWT_SECRET"):
-    raise SystemExit("Set JWT_SECRET: without it each worker would sign with a secret of its own.")
+# Each worker has a pool of its own: together they must stay under PostgreSQL's 100 connections.
+share = max(1, min(15, 90 // workers))
+os.environ.setdefault("POOL_SIZE", str(share - share // 3))
+os.environ.setdefault("MAX_OVERFLOW", str(share // 3))
+
+# Said here, it is said once: each worker would say it, and be started again.
+given = [os.getenv("JWT_SECRET", ""), os.getenv("JWT_SECRET_PREVIOUS")]
+if any(secret is not None and len(os.fsencode(secret)) < 32 for secret in given):
+    raise SystemExit("JWT_SECRET must have 32 bytes or more, the same ones for all workers.")
 
 
 def post_fork(arbiter, worker):
