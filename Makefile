@@ -43,7 +43,7 @@ help: ## print this list
 install: ## install what is needed; the others do so by themselves
 	@$(if $(filter wheelhouse,$(MAKECMDGOALS)),unset WHEELHOUSE;) \
 	if test -z "$$PYTHON" && test -x .venv/bin/python && \
-	  .venv/bin/python -I -S workshop/install.py --check; then exit 0; fi; \
+	  .venv/bin/python -I -S workshop/stamp.py; then exit 0; fi; \
 	set -- python3 python3.14 python3.13 python3.12 python3.11; \
 	test -z "$$PYTHON" || set -- "$$PYTHON"; \
 	for python; do \

@@ -18,6 +18,7 @@ import tiny
 from workshop import install as installing
 from workshop.install import Install, InstallError
 from workshop.paths import ROOT
+from workshop.stamp import VERSION
 
 LOCK = (ROOT / "requirements.txt").read_text()
 UV = Path(sys.executable).parent / "uv"
@@ -34,7 +35,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     root = tmp_path / "a clone"
     (root / "workshop").mkdir(parents=True)
-    shutil.copy(ROOT / "workshop" / "install.py", root / "workshop")
+    for name in ("__init__.py", "stamp.py", "install.py"):
+        shutil.copy(ROOT / "workshop" / name, root / "workshop")
     tiny.lock(root / "requirements.txt", tiny.wheel(root / "wheels"))
     return root
 
@@ -44,8 +46,8 @@ def install(root):
     return Install(str(root), str(root / "wheels"))
 
 
-def command(root: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-I", str(root / "workshop" / "install.py"), *arguments]
+def command(root: Path) -> list[str]:
+    return [sys.executable, "-I", str(root / "workshop" / "install.py")]
 
 
 def run_tiny(root: Path) -> str:
@@ -81,7 +83,7 @@ def test_a_changed_lock_is_installed(root, install):
 def test_another_python_makes_the_venv_anew(install, monkeypatch):
     install.run()
     stamp = Path(install.stamp)
-    stamp.write_text(stamp.read_text().replace(installing.VERSION, "3.2"))
+    stamp.write_text(stamp.read_text().replace(VERSION, "3.2"))
     assert not install.complete()
 
 
@@ -150,7 +152,7 @@ def test_of_two_at_once_one_waits_and_installs_nothing(root, install):
 
 def test_the_python_of_the_check_needs_no_site(root, install):
     install.run()
-    check = [install.python, "-I", "-S", str(root / "workshop" / "install.py"), "--check"]
+    check = [install.python, "-I", "-S", str(root / "workshop" / "stamp.py")]
     assert subprocess.run(check).returncode == 0
     Path(install.stamp).unlink()
     assert subprocess.run(check).returncode == 1

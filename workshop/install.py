@@ -7,7 +7,6 @@ network is needed.
 """
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -15,8 +14,9 @@ import subprocess
 import sys
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # -I leaves it out
+from workshop.stamp import ROOT, VERSION, Stamp, read
+
 OLDEST_UV = (0, 5)
 AGAIN = "run make again to go on from there."
 NO_NETWORK = re.compile(
@@ -32,27 +32,12 @@ class InstallError(Exception):
     """One sentence for the user: what is wrong and what to do."""
 
 
-class Install:
-    """One `.venv` under a root folder, complete for one lock, one Python and one place."""
+class Install(Stamp):
+    """Makes the `.venv` under a root folder complete."""
 
     def __init__(self, root: str = ROOT, wheelhouse: str = ""):
-        self.root, self.wheelhouse = root, source(wheelhouse)
-        self.lock = os.path.join(root, "requirements.txt")
-        self.venv = os.path.join(root, ".venv")
-        self.python = os.path.join(self.venv, "bin", "python")
-        # The first is written last; the second says where the venv was made, which its scripts
-        # hold too; the third is there while packages are laid down, and stays if that is killed.
-        self.stamp = os.path.join(self.venv, "installed")
-        self.place = os.path.join(self.venv, "place")
-        self.started = os.path.join(self.venv, "installing")
-
-    def wanted(self) -> str:
-        """The stamp's text for the present lock and the Python that runs this."""
-        with open(self.lock, "rb") as file:
-            return f"{hashlib.sha256(file.read()).hexdigest()}\npython {VERSION}\n"
-
-    def complete(self) -> bool:
-        return read(self.place) == self.venv and read(self.stamp) == self.wanted()
+        super().__init__(root)
+        self.wheelhouse = source(wheelhouse)
 
     def run(self, say=print) -> None:
         """Installs what is missing. Of two at once, the second waits. Raises InstallError."""
@@ -224,14 +209,6 @@ def head(path: str) -> bytes:
         return file.read(2)
 
 
-def read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def write(path: str, text: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
@@ -239,8 +216,6 @@ def write(path: str, text: str) -> None:
 
 def main() -> int:
     try:
-        if sys.argv[1:] == ["--check"]:
-            return 0 if Install().complete() else 1
         Install(wheelhouse=os.environ.get("WHEELHOUSE", "")).run()
         return 0
     except InstallError as error:
