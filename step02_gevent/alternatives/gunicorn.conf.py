@@ -10,12 +10,13 @@ wsgi_app = "app:app"
 chdir = str(Path(__file__).resolve().parent.parent)
 bind = f"{os.getenv('HOST', '127.0.0.1')}:{os.getenv('PORT', '8002')}"
 worker_class = "gevent"
-workers = os.cpu_count()
+workers = int(os.getenv("WORKERS", os.cpu_count() or 2))
 worker_connections = 1000  # each worker
 graceful_timeout = 4  # seconds
+control_socket_disable = True  # it would lie in your home folder
 
 # The workers share what PostgreSQL takes.
-os.environ.setdefault("DB_CONNECTIONS", str(90 // workers))
+os.environ.setdefault("DB_CONNECTIONS", str(max(1, 90 // workers)))
 
 
 def post_fork(arbiter, worker):

@@ -1,0 +1,165 @@
+"""Step 2's alternatives serve for real: gunicorn with the same app, hypercorn with Quart."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import aiohttp
+import httpx
+import psycopg2
+import pytest
+
+from workshop.server import answers, free_port
+from workshop.services import private
+from workshop.steps import step
+
+SUPPLIER = 0.5  # seconds
+PATIENCE = 20  # seconds, for whatever a busy machine may delay
+GUNICORN = ["gunicorn", "-c", "alternatives/gunicorn.conf.py"]
+QUART = ["hypercorn", "alternatives/quart_app:app"]
+ASYNC = ("GET", "/async", None)
+
+
+@pytest.fixture(scope="module")
+def services():
+    with private() as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def gunicorn(services, tmp_path_factory):
+    """The app under two workers."""
+    with served(GUNICORN, services.environment(), tmp_path_factory.mktemp("gunicorn")) as server:
+        yield server
+
+
+@pytest.fixture
+def database(services):
+    with closing(psycopg2.connect(services.postgres.url().replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        yield connection.cursor()
+
+
+def test_gunicorn_overlaps_waits(gunicorn):
+    statuses, seconds = together(gunicorn, [ASYNC] * 20)
+    assert statuses == [200] * 20
+    assert seconds < 6 * SUPPLIER  # one after another in each of two workers: 10
+
+
+def test_gunicorn_waits_for_postgresql_in_greenlets(gunicorn, services, database):
+    """20 orders wait for one row; a psycopg2 that blocks brings one for each of two workers."""
+    with ThreadPoolExecutor() as pool:
+        with row_locked(services, 11):
+            orders = pool.submit(together, gunicorn, [order(11)] * 20)
+            assert eventually(lambda: waiting(database) == 20)
+        assert orders.result()[0] == [201] * 20
+
+
+def test_gunicorn_workers_share_the_connections_and_sell_each_piece_once(gunicorn, database):
+    database.execute("UPDATE products SET stock = 50 WHERE id = 12")
+    statuses, _ = together(gunicorn, [order(12)] * 200)
+    assert sorted(statuses) == [201] * 50 + [409] * 150
+
+
+def test_gunicorn_finishes_an_order_in_flight_after_sigterm(services, database, tmp_path):
+    with served(GUNICORN, services.environment(), tmp_path) as server, ThreadPoolExecutor() as pool:
+        with row_locked(services, 13):
+            orders = pool.submit(together, server, [order(13)])
+            assert eventually(lambda: waiting(database) == 1)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+        assert orders.result()[0] == [201]
+        assert server.process.wait(PATIENCE) == 0
+
+
+def test_quart_overlaps_waits(tmp_path):
+    with served(QUART, {}, tmp_path) as server:
+        assert httpx.get(server.url).json()["step"] == "step02_gevent"
+        answer = httpx.get(f"{server.url}/async").json()
+        assert answer == {"message": "This is an asynchronous API response!"}
+        statuses, seconds = together(server, [ASYNC] * 20)
+    assert statuses == [200] * 20
+    assert seconds < 6 * SUPPLIER
+
+
+class Served:
+    def __init__(self, process, port):
+        self.process, self.url = process, f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def served(command, environment, folder):
+    """The command at work in the step's folder, on a free port, once it answers."""
+    port = free_port()
+    bind = ["--bind", f"127.0.0.1:{port}"] if command is QUART else []
+    settings = {"PORT": str(port), "SUPPLIER_DELAY": str(SUPPLIER), "WORKERS": "2"}
+    with (folder / "output.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, *bind],
+            cwd=step(2).path,
+            env=os.environ | environment | settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        assert eventually(lambda: answers(port)), (folder / "output.log").read_text()
+        yield Served(process, port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def together(server, requests):
+    """All requests at once; returns their statuses and the seconds for all."""
+
+    async def send():
+        async def one(method, path, json):
+            async with session.request(method, path, json=json) as reply:
+                await reply.read()
+                return reply.status
+
+        async with aiohttp.ClientSession(
+            server.url,
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=PATIENCE),
+        ) as session:
+            started = time.monotonic()
+            statuses = await asyncio.gather(*(one(*request) for request in requests))
+            return statuses, time.monotonic() - started
+
+    return asyncio.run(send())
+
+
+def order(product_id):
+    return ("POST", "/orders", {"product_id": product_id, "quantity": 1})
+
+
+@contextmanager
+def row_locked(services, product_id):
+    """No order of this product gets past PostgreSQL within the block."""
+    with closing(psycopg2.connect(services.postgres.url().replace("+psycopg2", ""))) as locker:
+        locker.cursor().execute("SELECT 1 FROM products WHERE id = %s FOR UPDATE", (product_id,))
+        yield
+
+
+def waiting(database):
+    """How many backends wait for a lock."""
+    database.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    return database.fetchone()[0]
+
+
+def eventually(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return result
