@@ -1,0 +1,140 @@
+"""The report of GET /data as the checks see it: in answers, in Redis, in PostgreSQL."""
+
+import json
+import pickle
+import socket
+import threading
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+from blackbox import eventually, expect
+
+KEY = "data_response"
+REPORT = "%orders%group by%"  # the query of the report, whatever its exact words
+
+
+def warm(app):
+    """An answer from the cache. It may take a moment: the app may have left Redis alone."""
+
+    def hit():
+        answer = app.get("/data")
+        state = x_cache(answer)
+        told = f"{answer.status}, X-Cache: {state}"
+        expect(answer.status == 200 and state != "(none)", "GET /data", told, "200 and X-Cache")
+        return state == "HIT" and answer
+
+    answer = eventually(hit)
+    expect(answer, "GET /data for 10 s", "never X-Cache: HIT", "HIT from the second on")
+    return answer
+
+
+def forget(app, redis):
+    """Nothing is cached, and the app speaks with Redis."""
+    warm(app)
+    redis.delete(KEY)
+
+
+def same_report(app) -> str | None:
+    """generated_at, where two answers have the same."""
+    first, second = (app.get("/data").json()["generated_at"] for _ in range(2))
+    return first if first == second else None
+
+
+def counted(db, action):
+    """What the action gives, and how many reports PostgreSQL computed meanwhile."""
+    before = db.calls(REPORT)
+    return action(), db.calls(REPORT) - before
+
+
+def at_work(db) -> list[int]:
+    """The processes of PostgreSQL that compute the report, or wait to."""
+    rows = db.query(
+        "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query ILIKE %s"
+        " AND application_name <> 'checks'",
+        REPORT,
+    )
+    return [pid for (pid,) in rows]
+
+
+def orders(answer) -> int:
+    return sum(row["orders"] for row in answer.json()["report"])
+
+
+def expect_order(app, product, trouble: str = ""):
+    answer = app.order(product["id"], 1)
+    expect(answer.status == 201, f"{trouble}POST /orders", answer, "201")
+
+
+def expect_orders(app, expected: int, did: str):
+    answer = app.get("/data")
+    expect(answer.status == 200, did, answer, "200")
+    late = expected - orders(answer)
+    got = f"X-Cache: {x_cache(answer)}, and {late} orders are missing in the report"
+    expect(late == 0, did, got, "a report with the order in it")
+
+
+def expect_report(answer, db, did: str):
+    """The answer is a report, and adds up to what PostgreSQL has now."""
+    expect(answer.status == 200, did, answer, "200")
+    body = answer.json()
+    known = isinstance(body, dict) and isinstance(body.get("report"), list)
+    expect(known, did, answer, "a report")
+    (truth,) = db.query("SELECT count(*), sum(total_cents) FROM orders")
+    columns = ("orders", "revenue_cents")
+    told = tuple(sum(row[column] for row in body["report"]) for column in columns)
+    got = f"{told[0]} orders, {told[1]} cents; X-Cache: {x_cache(answer)}"
+    expect(told == truth, did, got, f"{truth[0]} orders, {truth[1]} cents")
+
+
+def x_cache(answer) -> str:
+    return answer.headers.get("X-Cache", "(none)")
+
+
+def is_json(value: bytes) -> bool:
+    try:
+        json.loads(value)
+    except ValueError:
+        return False
+    return True
+
+
+def differing(first: bytes, second: bytes) -> str:
+    if first == second:
+        return "the same bytes"
+    at = next((i for i, pair in enumerate(zip(first, second)) if pair[0] != pair[1]), 0)  # noqa: B905
+    return f"from byte {at} on: {first[at : at + 30]!r}…, then {second[at : at + 30]!r}…"
+
+
+def rubbish() -> dict[str, bytes]:
+    foreign = {"report": [], "generated_at": datetime.now(UTC).isoformat()}
+    return {
+        "bytes": b"\xff\xfe\x00",
+        "nothing": b"",
+        "object": b'{"message": "rubbish"}',
+        "array": b"[]",
+        "pickle": pickle.dumps(foreign),
+    }
+
+
+@contextmanager
+def deaf_server():
+    """A server that accepts and is silent: its port, and the list of its connections."""
+    connections = []
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        server.settimeout(0.1)
+        over = threading.Event()
+
+        def accept():
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    connections.append(server.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield server.getsockname()[1], connections
+        finally:
+            over.set()
+            thread.join()
+            for connection in connections:
+                connection.close()

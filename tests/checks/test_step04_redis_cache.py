@@ -1,0 +1,328 @@
+"""Step 4: the report is computed once, is never older than an order, and needs no Redis."""
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+
+import psycopg2
+import pytest
+from blackbox import Request, counts, eventually, expect
+from reports import (
+    KEY,
+    at_work,
+    counted,
+    deaf_server,
+    differing,
+    expect_order,
+    expect_orders,
+    expect_report,
+    forget,
+    is_json,
+    orders,
+    rubbish,
+    same_report,
+    warm,
+    x_cache,
+)
+from test_step02_gevent import held_order
+from test_step03_pooling import Burst, hung
+
+GET_DATA = Request("GET", "/data")
+
+
+def test_hit_asks_no_database(app, db, redis):
+    forget(app, redis)
+    did = "GET /data six times, one after another"
+    answers, made = counted(db, lambda: [app.get("/data") for _ in range(6)])
+    expect(counts(answers) == "6 × 200", did, counts(answers), "6 × 200")
+    expect(made == 1, did, f"{made} queries for the report", "1, by the first")
+
+
+def test_x_cache_tells_the_truth(app, db, redis):
+    for _ in range(3):
+        forget(app, redis)
+        for expected, queries in (("MISS", 1), ("HIT", 0), ("HIT", 0)):
+            answer, made = counted(db, lambda: app.get("/data"))
+            did = f"deleted {KEY}, GET /data; PostgreSQL computed {made} reports"
+            expect(made == queries, did, f"X-Cache: {x_cache(answer)}", f"{queries} reports")
+            expect(x_cache(answer) == expected, did, f"X-Cache: {x_cache(answer)}", expected)
+
+
+def test_hit_repeats_the_miss(app, redis):
+    forget(app, redis)
+    did = "GET /data twice: a miss, a hit"
+    miss, hit = app.get("/data"), app.get("/data")
+    expect(hit.body == miss.body, did, differing(miss.body, hit.body), "the same bytes")
+    types = [answer.headers.get("Content-Type") for answer in (miss, hit)]
+    expect(types[0] == types[1], did, f"Content-Type: {types[0]}, {types[1]}", "the same twice")
+    expect(x_cache(hit) == "HIT", did, f"X-Cache: {x_cache(hit)}", "a MISS, then a HIT")
+
+
+def test_key_holds_json(app, redis):
+    warm(app)
+    kind = redis.type(KEY).decode()
+    expect(kind == "string", f"TYPE {KEY}", kind, "string")
+    value = redis.get(KEY)
+    expect(is_json(value), f"GET {KEY}", f"{value[:40]!r}…", "JSON")
+
+
+def test_key_expires(app, redis):
+    forget(app, redis)
+    app.get("/data")
+    ttl = redis.ttl(KEY)
+    did = f"GET /data, a miss, then TTL {KEY}"
+    told = {-2: "no such key", -1: "no expiry"}.get(ttl, f"{ttl} s")
+    expect(0 < ttl <= 60, did, told, "60 s at the most")
+    redis.expire(KEY, 30)
+    for _ in range(3):
+        answer = app.get("/data")
+    ttl = redis.ttl(KEY)
+    did = f"shortened the TTL to 30 s, GET /data three times, then TTL {KEY}"
+    expect(0 < ttl <= 30, did, f"{ttl} s", "30 s at the most: a hit does not make it younger")
+    age = answer.headers.get("Cache-Control", "")
+    rest = age.removeprefix("max-age=")
+    expect(
+        rest.isdigit() and 0 < int(rest) <= 60,
+        "GET /data",
+        f"Cache-Control: {age or '(none)'}",
+        "max-age= and the seconds left, 60 at the most",
+    )
+
+
+def test_old_report_is_renewed(launch, redis):
+    app = launch(CACHE_TTL=2)
+    did = "CACHE_TTL is 2 s; GET /data again and again"
+    forget(app, redis)
+    kept = eventually(lambda: same_report(app))
+    expect(kept, did, "each answer has its own generated_at", "the same for 2 s")
+    ages = set()
+
+    def renewed():
+        answer = app.get("/data")
+        ages.add(int(answer.headers.get("Cache-Control", "=-1").partition("=")[2]))
+        return answer.json()["generated_at"] != kept
+
+    expect(eventually(renewed, every=0.1), did, "the same report after 10 s", "a new one")
+    got = f"max-age from {min(ages)} to {max(ages)}"
+    expect(min(ages) >= 1 and max(ages) <= 2, did, got, "the seconds that are left, 2 at the most")
+
+
+def test_stampede_makes_one_query(app, db, redis, orders_locked):
+    did = "100 × GET /data at once, and nothing cached"
+    stampede([app], did, db, redis, orders_locked)
+
+
+def test_stampede_in_two_processes_makes_one_query(app, other, db, redis, orders_locked):
+    did = "100 × GET /data at once, at two processes, and nothing cached"
+    stampede([app, other], did, db, redis, orders_locked)
+
+
+def test_dead_process_delays_nobody_for_long(app, other, db, redis, orders_locked):
+    warm(other)
+    forget(app, redis)
+    did = "a process computes the report; looked at its keys in Redis"
+    known = set(redis.keys())
+    with orders_locked():
+        dead = Burst(other, [GET_DATA])
+        expect(eventually(lambda: at_work(db)), did, "no query for the report", "one")
+        lives = {key: redis.pttl(key) for key in set(redis.keys()) - known}
+        os.kill(other.server.process.pid, signal.SIGSTOP)
+    try:
+        for key, life in lives.items():
+            told = "no expiry" if life == -1 else f"an expiry in {life / 1000:.1f} s"
+            got = f"{key.decode(errors='replace')[:40]} has {told}"
+            expect(life <= 2000 and life != -1, did, got, "2 s at the most")
+        did = "the process stands still while it computes, GET /data twice from another"
+        answers = [app.get("/data") for _ in range(2)]
+        expect(counts(answers) == "2 × 200", did, counts(answers), "2 × 200")
+        state = x_cache(answers[1])
+        expect(state == "HIT", did, f"X-Cache: {state} for the second", "HIT")
+    finally:
+        os.kill(other.server.process.pid, signal.SIGCONT)
+        dead.answers()
+
+
+def test_order_is_seen_at_once(app, product):
+    for _ in range(3):
+        before = orders(warm(app))
+        expect_order(app, product)
+        expect_orders(app, before + 1, "GET /data, one order, GET /data")
+
+
+def test_order_in_flight_is_not_missed(app, db, product, services):
+    before = orders(warm(app))
+    did = "GET /data while an order waits in PostgreSQL, then let it commit, then GET /data"
+    with held_order(app, db, product, services) as order:
+        app.get("/data")
+    answer = order()
+    expect(answer and answer.status == 201, did, answer or "no answer", "201 for the order")
+    expect_orders(app, before + 1, did)
+
+
+def test_report_older_than_an_order_is_not_kept(app, other, db, redis, product, orders_locked):
+    warm(other)
+    before = orders(warm(app))
+    redis.delete(KEY)
+    did = "a process computes the report, then an order comes, then the process goes on"
+    with orders_locked():
+        slow = Burst(other, [GET_DATA])
+        expect(eventually(lambda: at_work(db)), did, "no query for the report", "one")
+        os.kill(other.server.process.pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: not at_work(db))
+        expect_order(app, product)
+    finally:
+        os.kill(other.server.process.pid, signal.SIGCONT)
+        slow.answers()
+    expect_orders(app, before + 1, did)
+
+
+def test_invalidation_spares_other_keys(app, redis, product):
+    warm(app)
+    redis.set("somebody_elses", 1, ex=60)
+    redis.config_resetstat()
+    expect_order(app, product)
+    used = {name.removeprefix("cmdstat_") for name in redis.info("commandstats")}
+    did = "one order, then looked at the commands that Redis got"
+    wide = used & {"keys", "scan", "flushdb", "flushall"}
+    got = ", ".join(sorted(wide)).upper() or "none of KEYS, SCAN, FLUSHDB, FLUSHALL"
+    expect(not wide, did, got, f"{KEY} deleted by its name")
+    spared = redis.delete("somebody_elses")
+    expect(spared, "one order, then looked for another key", "it is gone", "it is still there")
+
+
+def test_error_is_not_kept(app, db, redis, orders_locked):
+    forget(app, redis)
+    did = "PostgreSQL ended the query of GET /data"
+    with orders_locked():
+        request = Burst(app, [GET_DATA])
+        eventually(lambda: at_work(db))
+        for pid in at_work(db):
+            db.query("SELECT pg_terminate_backend(%s)", pid)
+        request.over(20)
+        answer = request.answers()[0]
+    expect(answer and answer.status == 503, did, answer or "no answer", "503")
+    answer = app.get("/data")
+    expect(answer.status == 200, f"{did}, then GET /data again", answer, "200")
+    expect_report(app.get("/data"), db, f"{did}, then GET /data twice")
+
+
+@pytest.mark.parametrize("name", ["bytes", "nothing", "object", "array", "pickle", "list"])
+def test_rubbish_is_replaced(app, db, redis, name):
+    forget(app, redis)
+    if name == "list":
+        redis.lpush(KEY, "1")
+    else:
+        redis.set(KEY, rubbish()[name])
+    did = f"put rubbish under {KEY} ({name}), GET /data"
+    expect_report(app.get("/data"), db, did)
+    answer = app.get("/data")
+    expect_report(answer, db, f"{did} twice")
+    expect(x_cache(answer) == "HIT", f"{did} twice", f"X-Cache: {x_cache(answer)}", "HIT")
+
+
+def test_redis_stopped_is_not_missed(app, db, product, services):
+    warm(app)
+    services.valkey.stop()
+    try:
+        orders_and_reports(app, db, product, "Redis is stopped")
+    finally:
+        services.valkey.start()
+    expect_report(warm(app), db, "started Redis again, GET /data")
+
+
+def test_hung_redis_is_not_waited_for(app, db, product, services):
+    warm(app)
+    did = "Redis hangs (SIGSTOP) for 6 s"
+    pid = services.valkey.pid()
+    awake = threading.Timer(6, os.kill, (pid, signal.SIGCONT))
+    with hung([pid]):
+        awake.start()
+        orders_and_reports(app, db, product, did)
+        in_time = awake.is_alive()
+        awake.cancel()
+    expect(in_time, did, "the answers came once it was awake", "six answers while it hangs")
+    expect_report(warm(app), db, "Redis hung, an order came, Redis goes on, GET /data")
+
+
+def test_hung_redis_is_left_alone(launch, product, redis):
+    with deaf_server() as (port, connections):
+        app = launch(fresh=True, REDIS_URL=f"redis://127.0.0.1:{port}/0")
+        app.get("/data")
+        did = "REDIS_URL is a server that never says a word; GET /data, then 20 orders"
+        asked = 0
+        for _ in range(20):
+            before = len(connections)
+            expect_order(app, product)
+            asked += len(connections) > before
+    redis.delete(KEY)  # the Redis of the other apps was not told of these orders
+    expect(connections, did, "the app never connected to it", "a connection or two")
+    expect(asked < 10, did, f"{asked} of the orders asked Redis", "hardly any, after the first")
+
+
+def test_full_redis_is_not_missed(app, db, product, redis):
+    warm(app)
+    usual = redis.config_get("maxmemory*")
+    redis.config_set("maxmemory-policy", "noeviction")
+    redis.config_set("maxmemory", 1)
+    try:
+        orders_and_reports(app, db, product, "Redis is full (maxmemory 1, noeviction)")
+    finally:
+        for name in ("maxmemory", "maxmemory-policy"):
+            redis.config_set(name, usual[name])
+    expect_report(warm(app), db, "Redis was full, has room again, GET /data")
+
+
+def orders_and_reports(app, db, product, trouble: str):
+    """Three reports, an order, two reports: all right and none a stale one."""
+    for _ in range(3):
+        expect_report(app.get("/data"), db, f"{trouble}; GET /data")
+    expect_order(app, product, f"{trouble}; ")
+    for _ in range(2):
+        answer = app.get("/data")
+        did = f"{trouble}; an order, GET /data"
+        expect_report(answer, db, did)
+        expect(x_cache(answer) != "HIT", did, "X-Cache: HIT", "BYPASS: it is not from Redis")
+
+
+@pytest.fixture
+def other(launch):
+    """A second process of the app; one that the checks of another step have started already."""
+    return launch(SUPPLIER_DELAY=0.5)
+
+
+@pytest.fixture
+def orders_locked(services):
+    """with orders_locked(): nobody else can read or write the orders until the block ends."""
+
+    @contextmanager
+    def lock():
+        connection = psycopg2.connect(services.postgres.url(), application_name="checks")
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+            yield
+        finally:
+            connection.close()
+
+    return lock
+
+
+def stampede(apps, did, db, redis, orders_locked):
+    for app in apps:
+        warm(app)
+    redis.delete(KEY)
+
+    def burst():
+        with orders_locked():
+            bursts = [Burst(app, [GET_DATA] * (100 // len(apps))) for app in apps]
+            eventually(lambda: at_work(db))
+            eventually(lambda: len(at_work(db)) > 1, 0.5)  # the report takes as long as this
+        return [answer for burst in bursts for answer in burst.answers()]
+
+    answers, made = counted(db, burst)
+    expect(counts(answers) == "100 × 200", did, counts(answers), "100 × 200")
+    expect(made == 1, did, f"{made} queries for the report", "1; the others wait for its answer")
+    misses = sum(x_cache(answer) == "MISS" for answer in answers)
+    expect(misses == 1, did, f"{misses} × X-Cache: MISS", "1 × MISS, 99 × HIT")
