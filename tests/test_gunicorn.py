@@ -1,0 +1,187 @@
+"""Step 5 under gunicorn: what the workers must share, they share through PostgreSQL and Redis."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import psycopg2
+import pytest
+from redis import Redis
+
+from workshop.server import answers, free_port
+from workshop.services import private
+from workshop.steps import step
+
+WORKERS = 2
+GUNICORN = [sys.executable, "-m", "gunicorn", "--keep-alive", "60"]
+SECRET = {"JWT_SECRET": "s" * 32}
+ALICE = {"username": "alice", "password": "wonderland"}
+WRONG = {"username": "alice", "password": "letmein"}
+
+
+@pytest.fixture(scope="module")
+def services():
+    with private() as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def gunicorn(services, tmp_path_factory):
+    """gunicorn at work in the step's folder, all its workers serving."""
+    log = tmp_path_factory.mktemp("gunicorn") / "output.log"
+    port = free_port()
+    settings = {"PORT": str(port), "WORKERS": str(WORKERS), "LOGIN_TRIES": "3"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            GUNICORN,
+            cwd=step(5).path,
+            env=os.environ | services.environment() | SECRET | settings,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        assert eventually(lambda: answers(port)), log.read_text()
+        yield Gunicorn(process, port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+class Gunicorn:
+    def __init__(self, process, port):
+        self.process, self.port = process, port
+
+    def clients(self) -> list["Client"]:
+        """One client for each worker, connected to that one."""
+        found = {}
+
+        def connect():
+            clients = [Client(self.port) for _ in range(8)]
+            for worker in psutil.Process(self.process.pid).children():
+                theirs = {c.raddr.port for c in worker.net_connections("tcp") if c.raddr}
+                for client in clients:
+                    if client.port in theirs:
+                        found[worker.pid] = client
+            return len(found) == WORKERS
+
+        assert eventually(connect), "not all workers take connections"
+        return list(found.values())
+
+
+class Client:
+    """A kept connection; its first request is answered when it is made."""
+
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.ask("GET", "/")
+        self.port = self.connection.sock.getsockname()[1]
+
+    def ask(self, method, path, body=None, token=None):
+        """(status, headers, body) of the answer."""
+        headers = {"Content-Type": "application/json"}
+        headers |= {"Authorization": f"Bearer {token}"} if token else {}
+        self.connection.request(method, path, body and json.dumps(body), headers)
+        answer = self.connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+    def token(self):
+        status, _, body = self.ask("POST", "/login", ALICE)
+        assert status == 200
+        return json.loads(body)["token"]
+
+
+@pytest.fixture
+def clients(gunicorn, services):
+    with Redis.from_url(services.valkey.url) as redis:
+        redis.flushdb()
+    return gunicorn.clients()
+
+
+def test_token_of_one_worker_is_good_for_all(clients):
+    tokens = [client.token() for client in clients]
+    assert [c.ask("GET", "/me", token=t)[0] for c in clients for t in tokens] == [200] * 4
+
+
+def test_report_of_one_worker_is_a_hit_in_all(clients):
+    answers = [client.ask("GET", "/data") for client in clients]
+    assert [headers["X-Cache"] for _, headers, _ in answers] == ["MISS", "HIT"]
+    assert answers[0][2] == answers[1][2]
+
+
+def test_order_in_one_worker_renews_the_report_in_all(clients):
+    first, second = clients
+    first.ask("GET", "/data")
+    placed, _, _ = first.ask("POST", "/orders", {"product_id": 7, "quantity": 1}, first.token())
+    assert placed == 201
+    assert second.ask("GET", "/data")[1]["X-Cache"] == "MISS"
+
+
+def test_stampede_on_all_workers_is_one_computation(gunicorn, clients, services):
+    with psycopg2.connect(services.postgres.url()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_statements_reset()")
+        connection.commit()
+        with ThreadPoolExecutor(40) as pool:
+            asked = [
+                pool.submit(lambda: Client(gunicorn.port).ask("GET", "/data")) for _ in range(40)
+            ]
+            statuses = [job.result()[0] for job in asked]
+        assert statuses == [200] * 40
+        cursor.execute(
+            "SELECT sum(calls) FROM pg_stat_statements"
+            " WHERE query LIKE '%sum(orders.total_cents)%' AND query NOT LIKE '%pg_stat%'"
+        )
+        assert cursor.fetchone()[0] == 1
+    connection.close()
+
+
+def test_guesses_are_counted_across_workers(clients):
+    first, second = clients
+    statuses = [client.ask("POST", "/login", WRONG)[0] for client in [first, second] * 3]
+    assert statuses == [401] * 3 + [429] * 3
+    assert first.ask("POST", "/login", ALICE)[0] == 429
+
+
+def test_pieces_are_sold_once_whoever_sells_them(gunicorn, clients, services):
+    token = clients[0].token()
+    with psycopg2.connect(services.postgres.url()) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE products SET stock = 20 WHERE id = 12")
+    connection.close()
+    order = {"product_id": 12, "quantity": 1}
+    with ThreadPoolExecutor(40) as pool:
+        asked = [
+            pool.submit(lambda: Client(gunicorn.port).ask("POST", "/orders", order, token))
+            for _ in range(40)
+        ]
+        assert sorted(job.result()[0] for job in asked) == [201] * 20 + [409] * 20
+
+
+@pytest.mark.parametrize("secret", [None, "", "s" * 31], ids=["unset", "empty", "31 bytes"])
+def test_without_a_good_secret_it_does_not_start(services, secret):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JWT_SECRET")}
+    environment |= {"PORT": str(free_port())} | ({} if secret is None else {"JWT_SECRET": secret})
+    done = subprocess.run(
+        GUNICORN, cwd=step(5).path, env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "JWT_SECRET must have 32 bytes or more, the same ones for all workers."
+    ]
+
+
+def eventually(condition, seconds=20):
+    """Poll until the condition holds; False when the time is up."""
+    deadline = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds
