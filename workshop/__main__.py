@@ -13,6 +13,7 @@ COMMANDS = {
     "check": ["check", "watch", "mistake", "mark", "test-flakiness"],
     "learn": ["start", "reset", "hint", "diff", "solution", "progress"],
     "measure": ["load", "compare"],
+    "notebooks": ["notebooks", "notebook", "handout"],
     "machine": ["doctor", "wheelhouse"],
 }
 
