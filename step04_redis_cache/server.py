@@ -31,6 +31,7 @@ extensions.set_wait_callback(wait_for_postgres)
 
 class Handler(WSGIHandler):
     in_flight = 0
+    stopping = False
 
     def handle(self):
         # Headers and body leave in two sends. Nagle's algorithm would hold back the second one
@@ -44,12 +45,14 @@ class Handler(WSGIHandler):
             super().handle_one_response()
         finally:
             Handler.in_flight -= 1
+            self.close_connection = self.close_connection or Handler.stopping
 
 
 def stop(server):
     """Accept nobody new, answer what is in flight, then end. Idle connections are cut."""
     server.stop_accepting()
     server.socket.close()
+    Handler.stopping = True  # a kept connection gets its answer, and no other
     with gevent.Timeout(GRACE, False):
         while Handler.in_flight:
             gevent.sleep(0.02)
