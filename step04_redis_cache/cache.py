@@ -20,7 +20,7 @@ DEFAULTS = {"REDIS_URL": "redis://127.0.0.1:63790/0", "CACHE_TTL": 60}  # second
 TIMEOUT = 0.1  # seconds for a word of Redis; it is asked twice, for the delay may be ours
 BREAK = 1.0  # seconds that Redis is left alone after it failed
 LOCK_TTL = 1800  # ms that others wait for a process that died: more than the report ever takes
-PATIENCE, POLL = 4.0, 0.02  # seconds to wait for others, and between two looks meanwhile
+PATIENCE, POLL = 10.0, 0.02  # seconds to wait for others, and between two looks meanwhile
 
 LOOK = """ -- gives the body, or else whether it is ours to compute
 local body = redis.call('mget', KEYS[1])[1] -- where get fails for a value of a wrong type
