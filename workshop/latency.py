@@ -1,38 +1,12 @@
-"""Latencies of one run: a histogram in microseconds, and the percentiles that its sample carries.
+"""Latencies of one run, in whole microseconds, and the percentiles that its sample carries.
 
-HDR histograms (hdrhistogram.org) keep three significant digits over the whole range. Where the
-package has no wheel (it needs a C compiler on Intel Macs), whole microseconds are counted in a
-dictionary instead: exact, only larger.
+Every latency is counted, not sorted into the buckets of an HDR histogram: exact, and small enough
+for runs of minutes. The package hdrhistogram has no wheels for Linux on arm64 and for Intel Macs.
 """
 
 import math
 from collections import Counter
-
-try:
-    from hdrh.histogram import HdrHistogram
-except ImportError:
-    HdrHistogram = None
-
-LONGEST = 600_000_000  # ten minutes, in microseconds
-DIGITS = 3
-
-
-class Exact:
-    """Stands in for HdrHistogram, with the two methods that are used here."""
-
-    def __init__(self):
-        self.counts = Counter()
-
-    def record_value(self, value: int, count: int = 1) -> None:
-        self.counts[value] += count
-
-    def get_value_at_percentile(self, percentile: float) -> int:
-        wanted = max(1, math.ceil(self.counts.total() * percentile / 100))
-        for value, count in sorted(self.counts.items()):
-            wanted -= count
-            if wanted <= 0:
-                return value
-        return 0
+from itertools import accumulate
 
 
 def needed(percentile: float) -> int:
@@ -51,11 +25,9 @@ class Latencies:
 
     def __init__(self, counts=()):
         """`counts`: pairs of a latency in microseconds and how often it was seen."""
-        self.histogram = HdrHistogram(1, LONGEST, DIGITS) if HdrHistogram else Exact()
         self.seen: Counter = Counter()
         for value, count in counts:
             self.seen[value] += count
-            self.histogram.record_value(min(max(int(value), 1), LONGEST), count)
 
     def __len__(self) -> int:
         return self.seen.total()
@@ -67,7 +39,10 @@ class Latencies:
         """In milliseconds; None where the sample is smaller than `needed(percentile)`."""
         if len(self) < needed(percentile):
             return None
-        return self.histogram.get_value_at_percentile(percentile) / 1000
+        ordered = sorted(self.seen)
+        below = accumulate(self.seen[value] for value in ordered)
+        rank = math.ceil(len(self) * percentile / 100)
+        return ordered[sum(reached < rank for reached in below)] / 1000
 
     @property
     def p50(self) -> float | None:

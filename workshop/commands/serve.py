@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from workshop import progress
 from workshop import server as servers
 from workshop.commands import number
 from workshop.errors import WorkshopError
@@ -102,10 +103,14 @@ def clean():
     from workshop.services import shared
 
     shared().stop()
-    for folder in (STATE, ROOT / "build", *ROOT.rglob("__pycache__"), ROOT / ".pytest_cache"):
-        if ".venv" not in folder.parts:
-            shutil.rmtree(folder, ignore_errors=True)
-    click.echo("Removed .workshop/, build/ and caches. work/ and .venv/ are kept.")
+    generated = [path for path in STATE.glob("*") if path != progress.FILE]
+    caches = [path for path in ROOT.rglob("__pycache__") if ".venv" not in path.parts]
+    for path in (*generated, *caches, ROOT / "build", ROOT / ".pytest_cache"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    click.echo("Removed what was generated. Your work/, your progress and .venv/ are kept.")
 
 
 def _shown(path: Path) -> str:
