@@ -26,7 +26,7 @@ def services():
     if given := os.environ.get("CHECK_SERVICES"):
         yield Services(*json.loads(given), durable=False)
         return
-    with private(say=lambda text: None) as own:
+    with private(say=lambda text: EVENTS.write(json.dumps({"say": text}) + "\n")) as own:
         yield own
 
 
@@ -147,7 +147,8 @@ class Database:
 
 @pytest.fixture
 def db(services):
-    database = Database(services.postgres.url())
+    # PostgreSQL keeps places for its superuser: an app that takes all others does not stop us.
+    database = Database(services.postgres.admin("shop"))
     yield database
     database.close()
 
@@ -190,6 +191,13 @@ def _tell(item, **event) -> None:
     EVENTS.write(json.dumps({"check": check, "case": item.name, **event}) + "\n")
 
 
+def pytest_runtest_setup(item):
+    _tell(item, outcome="begins")
+
+
 def pytest_collection_finish(session):
+    """Everything is imported: wait until the runner lets the checks run, or goes away."""
     names = [item.originalname.removeprefix("test_") for item in session.items]
     EVENTS.write(json.dumps({"collected": names}) + "\n")
+    if not os.read(int(os.environ["CHECK_GATE"]), 2):
+        pytest.exit("the runner has gone")
