@@ -1,10 +1,22 @@
 """The shop: its tables and its queries. The same file in all five steps."""
 
 from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
 from sqlalchemy import BigInteger, ForeignKey, func, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapped, mapped_column
 
-db = SQLAlchemy()
+
+class ShopSession(Session):
+    def close(self):
+        """Give the connection back; at the end of a request no error would find a handler."""
+        try:
+            super().close()
+        except DBAPIError:  # it died, and with it what was not committed
+            self.invalidate()
+
+
+db = SQLAlchemy(session_options={"class_": ShopSession})
 
 
 class User(db.Model):
