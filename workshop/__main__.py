@@ -1,5 +1,6 @@
 """`python -m workshop COMMAND`: what the Makefile calls."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -12,7 +13,7 @@ COMMANDS = {
     "serve": ["step", "services", "stop", "psql", "redis-cli", "clean"],
     "check": ["check", "watch", "mistake", "mark", "test-flakiness"],
     "learn": ["start", "reset", "hint", "diff", "solution", "progress"],
-    "measure": ["load", "compare"],
+    "measure": ["load", "compare", "bench"],
     "notebooks": ["notebooks", "notebook", "handout"],
     "machine": ["doctor", "wheelhouse"],
 }
@@ -41,13 +42,14 @@ def workshop():
 
 def main() -> int:
     """Run one command; an error is one sentence on stderr and exit code 1."""
+    colour = False if os.environ.get("NO_COLOR") else None  # None: where it is a terminal
     try:
-        return workshop.main(standalone_mode=False) or 0
+        return workshop.main(standalone_mode=False, color=colour) or 0
     except WorkshopError as error:
-        click.secho(f"✗ {error}", fg="red", err=True)
+        click.secho(f"✗ {error}", fg="red", err=True, color=colour)
         return 1
     except click.ClickException as error:
-        click.secho(f"✗ {error.format_message()}", fg="red", err=True)
+        click.secho(f"✗ {error.format_message()}", fg="red", err=True, color=colour)
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nStopped.", err=True)

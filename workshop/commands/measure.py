@@ -39,3 +39,18 @@ def compare(numbers: str, path: str, connections: int, seconds: float):
     with served(*chosen) as servers:
         urls = {s.folder: server.url for s, server in zip(chosen, servers, strict=True)}
         click.echo(str(compare_sync(urls, path=path, connections=connections, seconds=seconds)))
+
+
+@click.command()
+@click.option("--quick", envvar="QUICK", is_flag=True, help="Under a minute, to try it out.")
+@click.option("--draw", is_flag=True, help="Charts and tables from the results that are there.")
+def bench(quick: bool, draw: bool):
+    """Measure all steps and each technique; renew docs/bench/ and the table in README.md."""
+    from workshop import bench as benches
+    from workshop.paths import ROOT
+
+    if draw:
+        benches.redraw()
+        return
+    folder = benches.main(quick)
+    click.echo(f"Results and charts are in {folder.relative_to(ROOT)}/.")

@@ -1,0 +1,219 @@
+"""The charts of the bench, as SVG: docs/bench/*.svg.
+
+Colours are told apart by nearly all eyes (see `pictures.py`); the background is white and rounded,
+so that they are readable on a dark page too. Bars of ratios have log axes that say so.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from workshop.machine import sentence
+from workshop.pictures import COLOURS, GREY, MARKS, STYLE
+from workshop.stand import labels
+from workshop.steps import step
+from workshop.tables import CHARTS
+from workshop.telling import amount
+
+WIDTH = 8.6  # inches
+LOOK = STYLE | {"figure.facecolor": "none", "svg.hashsalt": "bench", "axes.titlesize": 11}
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
+ERRORS = {"ecolor": "black", "elinewidth": 1.2, "capsize": 3}
+
+
+def draw(results: dict, folder: Path) -> None:
+    """Draw all of CHARTS into the folder."""
+    for name in CHARTS:
+        with rc_context(LOOK):
+            figure = globals()[name.removesuffix(".svg")](results)
+            figure.suptitle(CHARTS[name], x=0.02, ha="left", fontweight="bold", fontsize=12)
+            figure.supxlabel(sentence(results["machine"]), fontsize=8, color=GREY)
+            save(figure, folder / name, digest(results))
+
+
+def digest(results: dict) -> str:
+    """Names the results that a chart shows; it stands in the chart's file."""
+    text = json.dumps(results, sort_keys=True, ensure_ascii=False)
+    return "results " + hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(figure: Figure, path: Path, description: str) -> None:
+    """Write it on a white sheet with round corners."""
+    sheet = FancyBboxPatch(
+        (0.012, 0.012), 0.976, 0.976, "round,pad=0,rounding_size=0.02",
+        mutation_aspect=figure.get_figwidth() / figure.get_figheight(),
+        transform=figure.transFigure, facecolor="white", edgecolor="none", zorder=-1,
+    )  # fmt: skip
+    figure.patches.append(sheet)
+    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.13)
+    about = {"Title": path.stem, "Description": description, "Date": None}
+    figure.savefig(path, format="svg", metadata=about)
+
+
+def panels(height: float, columns: int = 1, **options):
+    """A figure of this height in inches, and its axes."""
+    figure = Figure((WIDTH, height), layout="constrained")
+    return figure, figure.subplots(1, columns, **options)
+
+
+def journey(results: dict) -> Figure:
+    """Throughput of each step beside its limit; latency from p50 to p99."""
+    told = results["journey"]["steps"]
+    names = [f"{entry['number']}  {step(entry['number']).title}" for entry in told]
+    figure, (left, right) = panels(3.9, 2, sharey=True, width_ratios=(3, 2))
+    bars(left, names, told)
+    for at, entry in enumerate(told):
+        limit = entry["limit"]["per_second"]
+        left.plot([limit] * 2, [at - 0.42, at + 0.42], "--", color=GREY, lw=1.6)
+    left.plot([], [], "--", color=GREY, lw=1.6, label="limit of the step")
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=9)
+    left.set(xscale="log", xlabel="requests/s (log scale)")
+    left.set_xlim(
+        min(e["low"] for e in told) / 2, max(e["limit"]["per_second"] for e in told) * 2.2
+    )
+    for at, entry in enumerate(told):
+        latency(right, at, entry)
+    rate = results["journey"]["rate"]
+    right.set(xscale="log", xlabel=f"ms at {rate} requests/s (log scale)")
+    right.set_title("latency: p50 ●  to p99 |", fontsize=10, fontweight="normal")
+    plain(right.xaxis)
+    return figure
+
+
+def latency(axes, at: int, entry: dict) -> None:
+    if not entry["p50"]:
+        axes.text(0.05, at, "cannot serve so many", va="center", color=GREY,
+                  transform=axes.get_yaxis_transform())  # fmt: skip
+        return
+    colour = COLOURS[at]
+    far = entry["p99"] or entry["p50"]
+    axes.plot([entry["p50"], far], [at, at], color=colour, lw=3)
+    axes.plot(entry["p50"], at, "o", color=colour, ms=8)
+    axes.plot(far, at, "|", color=colour, ms=14, mew=3)
+    axes.annotate(f"{amount(entry['p50'])} – {amount(far)}", (far, at), xytext=(8, 0),
+                  textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, entry["p50"] / 2), max(high, far * 5))
+
+
+def overlap(results: dict) -> Figure:
+    """Throughput over connections beside connections / wait; memory over connections."""
+    points = results["overlap"]["points"]
+    figure, (left, right) = panels(4.6, 2)
+    limit = sorted({(point["connections"], point["limit"]) for point in points})
+    left.plot(*zip(*limit, strict=True), "--", color=GREY, lw=1.4, label="connections / wait")
+    servers = labels(results["machine"]["cores"]).items()
+    for (server, label), colour, mark in zip(servers, COLOURS, MARKS, strict=False):
+        own = [point for point in points if point["server"] == server]
+        at = [point["connections"] for point in own]
+        means = [point["throughput"] for point in own]
+        low = [mean - min(point["values"]) for mean, point in zip(means, own, strict=True)]
+        high = [max(point["values"]) - mean for mean, point in zip(means, own, strict=True)]
+        line = {"color": colour, "marker": mark, "ms": 5.5, "lw": 1.6}
+        left.errorbar(at, means, [low, high], **line, capsize=3, label=label)
+        right.plot(at, [point["peak_mib"] for point in own], **line)
+    ticks = [n for n, _ in limit]
+    for axes, title in ((left, "requests/s"), (right, "memory of the server, MiB")):
+        axes.set(xscale="log", yscale="log", xlabel="connections (log scale)")
+        axes.set_title(title + " (log scale)", fontweight="normal")
+        axes.set_xticks([n for n in ticks if n != 200 and n != 500], minor=False)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.minorticks_off()
+        plain(axes.yaxis)
+        axes.grid(color="#DDDDDD", lw=0.6)
+        axes.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def nagle(results: dict) -> Figure:
+    figure, axes = panels(2.4)
+    compared(axes, results["nagle"], log=True)
+    return figure
+
+
+def pool(results: dict) -> Figure:
+    """Without and with a pool; then by the size of the pool."""
+    part = results["pool"]
+    figure, (left, right) = panels(3.4, 2, width_ratios=(3, 2))
+    compared(left, part)
+    left.set_title("10 connections", fontweight="normal")
+    sizes = part["sizes"]
+    means = [entry["throughput"] for entry in sizes]
+    low = [mean - min(entry["values"]) for mean, entry in zip(means, sizes, strict=True)]
+    high = [max(entry["values"]) - mean for mean, entry in zip(means, sizes, strict=True)]
+    at = [entry["size"] for entry in sizes]
+    right.errorbar(at, means, [low, high], color=COLOURS[2], marker="o", capsize=3)
+    right.set(xscale="log", xlabel="size of the pool (log scale)", ylim=(0, max(means) * 1.25))
+    right.set_xticks(at, [str(size) for size in at])
+    right.xaxis.minorticks_off()
+    right.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    right.set_title("60 connections: requests/s", fontweight="normal")
+    right.grid(color="#DDDDDD", lw=0.6)
+    return figure
+
+
+def cache(results: dict) -> Figure:
+    """The report twice; GET / on the same server is the limit."""
+    part = results["cache"]
+    figure, axes = panels(2.7)
+    compared(axes, {**part, "sides": part["sides"][:2]}, log=True, limit=part["sides"][2])
+    return figure
+
+
+def token(results: dict) -> Figure:
+    figure, axes = panels(2.4)
+    compared(axes, results["token"])
+    return figure
+
+
+def compared(axes, part: dict, log: bool = False, limit: dict | None = None) -> None:
+    """The two sides of a comparison, their ratio as the title, a limit where there is one."""
+    told, ratio = part["sides"], part["ratio"]
+    bars(axes, [entry["name"] for entry in told], told)
+    furthest = max(entry["high"] for entry in told)
+    if limit:
+        axes.axvline(limit["throughput"], color=GREY, ls="--", lw=1.6)
+        axes.annotate(
+            f"limit: {limit['name']} {amount(limit['throughput'])}", (limit["throughput"], 1),
+            xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
+            ha="right", color=GREY, fontsize=9,
+        )  # fmt: skip
+        furthest = max(furthest, limit["throughput"])
+    if log:
+        axes.set_xscale("log")
+        axes.set_xlim(min(entry["low"] for entry in told) / 3, furthest * 3)
+        plain(axes.xaxis)
+    else:
+        axes.set_xlim(0, furthest * 1.25)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    text = f"{amount(ratio['ratio'])} times, 95 % interval {amount(ratio['low'])} to "
+    text += f"{amount(ratio['high'])}: {ratio['verdict']}"
+    axes.set_xlabel(f"requests/s{' (log scale)' if log else ''}\n{text}")
+
+
+def bars(axes, names: list[str], told: list[dict]) -> None:
+    """A horizontal bar for each, its interval as an error bar, its figure to the right of it."""
+    means = [entry["throughput"] for entry in told]
+    low = [mean - entry["low"] for mean, entry in zip(means, told, strict=True)]
+    high = [entry["high"] - mean for mean, entry in zip(means, told, strict=True)]
+    axes.barh(
+        names, means, xerr=[low, high], color=COLOURS[: len(told)], height=0.6, error_kw=ERRORS
+    )
+    for at, entry in enumerate(told):
+        axes.annotate(amount(entry["throughput"]), (entry["high"], at), xytext=(6, 0),
+                      textcoords="offset points", va="center", fontsize=10,
+                      bbox=WHITE)  # fmt: skip
+    axes.set_ylim(len(told) - 0.5, -0.5)
+    if axes.get_xscale() == "log":
+        plain(axes.xaxis)
+
+
+def plain(axis) -> None:
+    """1,000 and not 10³."""
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: "")
