@@ -26,8 +26,9 @@ def test_start_lays_the_step_before_and_a_task():
     task = (folder / "TASK.md").read_text()
     for check in step(2).checks.values():
         assert check.title in task
-    for name in step(2).changes:
-        assert name in task
+    for name in ("app.py", "server.py"):
+        assert f"`{name}`" in task
+    assert "alternatives/" not in task  # not the learner's to write
 
 
 def test_start_never_overwrites_work():
@@ -66,17 +67,29 @@ def test_checks_look_at_the_work_once_there_is_some():
 def test_hints_are_about_the_first_failing_check_and_end():
     checks = list(step(2).checks.values())
     progress.record(2, [Outcome(c, passed=c is not checks[1]) for c in checks])
-    given = [learner.next_hint(step(2)) for _ in checks[1].hints]
-    assert given == [(checks[1], number) for number in range(len(checks[1].hints))]
-    with pytest.raises(WorkshopError, match="every hint"):
-        learner.next_hint(step(2))
-    assert learner.next_hint(step(2), checks[0].id) == (checks[0], 0)
+    # The report of the failed check has shown its first hint.
+    given = [learner.next_hint(step(2)) for _ in range(3)]
+    assert given == [(checks[1], 2, True), (checks[1], 3, True), (checks[1], 3, False)]
+    assert learner.next_hint(step(2), checks[0].id) == (checks[0], 1, True)
+    assert progress.read()["2"]["asked"] == 3
 
 
 def test_hints_are_there_after_success_too():
     checks = list(step(2).checks.values())
     progress.record(2, [Outcome(c, passed=True) for c in checks])
-    assert learner.next_hint(step(2)) == (checks[0], 0)
+    assert learner.next_hint(step(2)) == (checks[0], 1, True)
+
+
+def test_hints_of_a_step_that_was_never_checked_begin_with_its_own_checks():
+    checks = list(step(3).checks.values())
+    assert learner.next_hint(step(3)) == (checks[0], 1, True)
+
+
+def test_a_lesson_without_a_task_still_gives_a_task(monkeypatch):
+    monkeypatch.setattr(learner, "section", lambda step, heading: "")
+    task = learner.task(step(3))
+    assert step(3).technique in task
+    assert "step03_pooling/README.md" in task
 
 
 def test_progress_that_cannot_be_read_is_put_aside(elsewhere):

@@ -1,5 +1,6 @@
 """Run the checks of a step, and of the steps before it, against an app folder."""
 
+import contextlib
 import json
 import os
 import signal
@@ -43,56 +44,86 @@ def run(
     services: Services | None = None,
     note: Callable[[str], None] = lambda text: None,
     limit: float = 1800,
+    begins: Callable[[Check], None] = lambda check: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Outcome]:
     """Run the checks up to step `number` (or `only` these) against the folder `app`.
 
     `tell` hears each outcome as it comes, `note` what else is to be said of the app: that it was
-    stopped after `limit` seconds, left processes behind or printed megabytes. The checks start
-    services of their own unless they are given running ones. Raises WorkshopError where the
-    checks could not run.
+    stopped after `limit` seconds, left processes behind or printed megabytes; `begins` hears
+    which check runs, `say` what is made ready before. The checks start services of their own
+    unless they are given running ones. Raises WorkshopError where the checks could not run.
     """
-    wanted = only if only is not None else checks_up_to(number)
-    reading, writing = os.pipe()
-    log = STATE / "checks.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = _environment(number, app, writing, services)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            _pytest(wanted, junit),
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[writing],
-        )
-    os.close(writing)
-    late = threading.Event()
-    overdue = threading.Timer(limit, lambda: (late.set(), _stop(process)))
-    overdue.start()
-    try:
-        with os.fdopen(reading) as events:
-            outcomes = _collect(wanted, events, tell, note)
-        process.wait()
-    finally:
-        overdue.cancel()
-        _stop(process)
-        if end_leftovers(environment["WORKSHOP_RUN"]):
-            note("left processes behind")
-    if late.is_set():
-        note(f"was stopped after {limit:.0f} s")
-        message = f"did: ran all checks\ngot: no end after {limit:.0f} s\nexpected: an end"
-        return [outcomes.get(c.id) or Outcome(c, False, message) for c in wanted]
-    missing = [check.id for check in wanted if check.id not in outcomes]
-    if missing or process.returncode not in (0, 1):
-        raise WorkshopError(
-            f"The checks could not run (no word of {missing[0] if missing else 'their end'}): "
-            f"see {log.relative_to(ROOT)}."
-        )
-    return [outcomes[check.id] for check in wanted]
+    return Prepared(number, app, only, junit, services).run(tell, note, limit, begins, say)
 
 
-def _environment(number: int, app: Path, events: int, services: Services | None) -> dict[str, str]:
+class Prepared:
+    """The checks in a process of their own, which waits with everything imported for `run`.
+
+    For who checks again and again, that is sooner by a second. `run` or `stop` ends it.
+    """
+
+    def __init__(self, number, app, only=None, junit=None, services=None):
+        self.wanted = only if only is not None else checks_up_to(number)
+        reading, writing = os.pipe()
+        gate, self.gate = os.pipe()
+        self.log = STATE / "checks.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = _environment(number, app, services)
+        environment |= {"CHECK_EVENTS": str(writing), "CHECK_GATE": str(gate)}
+        self.mark = environment["WORKSHOP_RUN"]
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                _pytest(self.wanted, junit),
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[writing, gate],
+            )
+        os.close(writing)
+        os.close(gate)
+        self.events = os.fdopen(reading)
+
+    def stop(self) -> int:
+        """End the checks and all that they started; returns how many processes were left over."""
+        if self.gate is not None:
+            os.close(self.gate)
+            self.gate = None
+        _stop(self.process)
+        self.events.close()
+        return end_leftovers(self.mark)
+
+    def run(self, tell, note, limit, begins, say) -> list[Outcome]:
+        """Let the checks run: see the function of this name."""
+        late = threading.Event()
+        overdue = threading.Timer(limit, lambda: (late.set(), _stop(self.process)))
+        overdue.start()
+        hear = {"note": note, "say": say}
+        try:
+            with contextlib.suppress(BrokenPipeError):  # pytest has ended: told below
+                os.write(self.gate, b"go")
+            outcomes = _collect(self.wanted, self.events, tell, begins, hear)
+            self.process.wait()
+        finally:
+            overdue.cancel()
+            if self.stop():
+                note("left processes behind")
+        if late.is_set():
+            note(f"was stopped after {limit:.0f} s")
+            message = f"did: ran all checks\ngot: no end after {limit:.0f} s\nexpected: an end"
+            return [outcomes.get(c.id) or Outcome(c, False, message) for c in self.wanted]
+        missing = [check.id for check in self.wanted if check.id not in outcomes]
+        if missing or self.process.returncode not in (0, 1):
+            raise WorkshopError(
+                f"The checks could not run (no word of {missing[0] if missing else 'their end'}): "
+                f"see {self.log.relative_to(ROOT)}."
+            )
+        return [outcomes[check.id] for check in self.wanted]
+
+
+def _environment(number: int, app: Path, services: Services | None) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in NOT_PASSED_ON}
     if services:
         where = [str(services.state), services.postgres.port, services.valkey.port]
@@ -100,7 +131,6 @@ def _environment(number: int, app: Path, events: int, services: Services | None)
     return kept | {
         "CHECK_STEP": str(number),
         "CHECK_APP": str(app),
-        "CHECK_EVENTS": str(events),
         "WORKSHOP_RUN": uuid.uuid4().hex,  # marks all processes that come of this run
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -142,7 +172,7 @@ def _file(check: Check) -> Path:
     return next(CHECKS.glob(f"test_step{check.step:02}_*.py"))
 
 
-def _collect(wanted, events, tell, note) -> dict[str, Outcome]:
+def _collect(wanted, events, tell, begins, hear) -> dict[str, Outcome]:
     """Merge the cases of each check; a check is told once its last case has run."""
     by_id = {check.id: check for check in wanted}
     outcomes: dict[str, Outcome] = {}
@@ -154,13 +184,16 @@ def _collect(wanted, events, tell, note) -> dict[str, Outcome]:
             for id in event["collected"]:
                 left[id] = left.get(id, 0) + 1
             continue
-        if "note" in event:
-            note(event["note"])
-            continue
-        id = event["check"]
+        for kind in hear.keys() & event.keys():
+            hear[kind](event[kind])
+        id = event.get("check")
         if id not in by_id:
             continue
+        if id not in outcomes:
+            begins(by_id[id])
         outcome = outcomes.setdefault(id, Outcome(by_id[id], passed=True))
+        if event["outcome"] == "begins":
+            continue
         outcome.seconds += time.monotonic() - clock
         clock = time.monotonic()
         if event["outcome"] == "failed" and outcome.passed:

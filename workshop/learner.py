@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workshop import progress
 from workshop.errors import WorkshopError
-from workshop.paths import ROOT
+from workshop.paths import ROOT, shown
 from workshop.steps import Check, Step
 
 WORK = ROOT / "work"
@@ -38,7 +38,7 @@ def start(step: Step) -> Path:
         raise WorkshopError("Step 1 is there to be read: see step01_basic/, then `make start 2`.")
     if target.exists():
         raise WorkshopError(
-            f"{_shown(target)} is there already: go on with it, or begin again with "
+            f"{shown(target)} is there already: go on with it, or begin again with "
             f"`make reset {step.number}`, which keeps it beside."
         )
     WORK.mkdir(exist_ok=True)
@@ -58,54 +58,61 @@ def reset(step: Step) -> Path | None:
     target = folder(step)
     old = None
     if target.exists():
-        old = target.with_name(f"{target.name}.{datetime.now():%Y-%m-%d-%H%M%S}")
+        old = _unused(target.with_name(f"{target.name}.{datetime.now():%Y-%m-%d-%H%M%S}"))
         target.rename(old)
     start(step)
     return old
 
 
+def _unused(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}-{count}") for count in range(2, 100))
+    return path if not path.exists() else next(name for name in names if not name.exists())
+
+
 def task(step: Step) -> str:
     """TASK.md: the lesson's task, the files to edit, the checks to pass."""
-    files = "\n".join(f"- `{name}`{_novelty(step, name)}" for name in step.changes)
+    to_edit = [name for name in step.changes if not name.startswith("alternatives/")]
+    files = "\n".join(f"- `{name}`{_novelty(step, name)}" for name in to_edit)
     checks = "\n".join(f"- {check.title}" for check in step.checks.values())
     n = step.number
     return (
-        f"# Step {n}: {step.title}\n\n{section(step, 'Your task')}\n\n"
+        f"# Step {n}: {step.title}\n\n"
+        f"The lesson is {step.folder}/README.md. This folder began as {step.before.folder}/.\n\n"
+        f"{section(step, 'Your task') or step.technique}\n\n"
         f"## Files to edit\n\nAll others stay as they are.\n\n{files}\n\n"
         f"## Checks to pass\n\n{checks}\n\n"
         f"## Commands\n\n"
         f"- `make check {n}` checks this folder, `make watch {n}` checks it on each save\n"
         f"- `make hint {n}` gives the next hint for what fails\n"
-        f"- `make step {n} APP={_shown(folder(step))}` serves it\n"
+        f"- `make step {n} APP={shown(folder(step))}` serves it\n"
         f"- `make solution {n}` compares it with the finished step\n"
     )
 
 
 def section(step: Step, heading: str) -> str:
-    """The text under a heading of the step's lesson."""
-    lesson = (step.path / "README.md").read_text()
-    found = re.search(rf"^## {heading}\n+(.*?)(?=^## |\Z)", lesson, re.DOTALL | re.MULTILINE)
-    if not found:
-        raise WorkshopError(f"{step.folder}/README.md has no part called {heading}.")
-    return found[1].strip()
+    """The text under a heading of the step's lesson; empty where there is none."""
+    lesson = step.path / "README.md"
+    text = lesson.read_text() if lesson.exists() else ""
+    found = re.search(rf"^## {heading}\n+(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    return found[1].strip() if found else ""
 
 
-def next_hint(step: Step, check_id: str | None = None) -> tuple[Check, int]:
-    """The check that the next hint is about, and which of its hints (from 0) that is.
+def next_hint(step: Step, check_id: str | None = None) -> tuple[Check, int, bool]:
+    """The check that the next hint is about, how many of its hints to show, and if one is new.
 
     It is about the first check that failed last time; when none did, about the step's own in
-    their order. Raises WorkshopError when all have been shown.
+    their order. Of a check that failed the report has shown the first hint.
     """
     with progress.of_step(step.number) as kept:
-        for check in _in_question(step, kept, check_id):
-            shown = kept["hints"].get(check.id, 0)
-            if shown < len(check.hints):
-                kept["hints"][check.id] = shown + 1
-                return check, shown
-    raise WorkshopError(
-        f"You have seen every hint for this: `make diff {step.number}` shows what changes in the "
-        f"finished step."
-    )
+        candidates = _in_question(step, kept, check_id)
+        for check in candidates:
+            seen = kept["hints"].get(check.id, 0)
+            if seen < len(check.hints):
+                reported = check.id in kept.get("failed", []) and not seen
+                kept["hints"][check.id] = seen + 1 + reported
+                kept["asked"] = kept.get("asked", 0) + 1
+                return check, kept["hints"][check.id], True
+    return candidates[0], len(candidates[0].hints), False
 
 
 def _in_question(step: Step, kept: dict, check_id: str | None) -> list[Check]:
@@ -124,7 +131,3 @@ def _up_to(step: Step) -> list[Step]:
 
 def _novelty(step: Step, name: str) -> str:
     return "" if (step.before.path / name).exists() else " (new)"
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -199,5 +199,6 @@ def pytest_collection_finish(session):
     """Everything is imported: wait until the runner lets the checks run, or goes away."""
     names = [item.originalname.removeprefix("test_") for item in session.items]
     EVENTS.write(json.dumps({"collected": names}) + "\n")
-    if not os.read(int(os.environ["CHECK_GATE"]), 2):
+    gate = os.environ.get("CHECK_GATE")
+    if gate and not os.read(int(gate), 2):
         pytest.exit("the runner has gone")

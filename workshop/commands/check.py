@@ -26,12 +26,23 @@ def check(number: int, app: str | None, name: str | None, report: str | None):
     shown = Report(chosen, folder)
     shown.begin()
     junit = Path(report).resolve() if report else None
-    outcomes = checking.run(number, folder, tell=shown.outcome, junit=junit)
-    if folder == learner.folder(chosen):
+    outcomes = checking.run(
+        number, folder, tell=shown.outcome, junit=junit, begins=shown.begins, say=click.echo
+    )
+    passed = all(outcome.passed for outcome in outcomes)
+    mine = folder == learner.folder(chosen)
+    if mine:
         progress.record(number, outcomes)
-    shown.end(outcomes)
-    if not all(outcome.passed for outcome in outcomes):
+    shown.end(outcomes, _advice(number, passed) if mine else "")
+    if not passed:
         raise SystemExit(1)
+
+
+def _advice(number: int, passed: bool) -> str:
+    if not passed:
+        return f"The next hint: make hint {number}"
+    ours = f"Beside ours: make solution {number}"
+    return ours if number == len(steps()) else f"{ours}   Go on: make start {number + 1}"
 
 
 @click.command()

@@ -1,7 +1,9 @@
 """What a learner does: begin a step, ask for a hint, compare, look at how far it went."""
 
+import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -9,8 +11,8 @@ import click
 from workshop import learner, progress
 from workshop.commands import number
 from workshop.errors import WorkshopError
-from workshop.paths import ROOT
-from workshop.steps import step, steps
+from workshop.paths import ROOT, shown
+from workshop.steps import Check, step, steps
 
 
 @click.command()
@@ -26,13 +28,12 @@ def reset(number: int):
     """Begin a step again; your old work is kept beside, dated."""
     old = learner.reset(step(number))
     if old:
-        click.echo(f"Your work until now is kept in {old.relative_to(ROOT)}.")
+        click.echo(f"Your work until now is kept in {shown(old)}/.")
     _told(learner.folder(step(number)), number)
 
 
 def _told(folder: Path, number: int) -> None:
-    shown = folder.relative_to(ROOT)
-    click.echo(f"{shown} is yours. Read {shown}/TASK.md, then edit and `make check {number}`.")
+    click.echo(f"{shown(folder)}/ is yours. Read its TASK.md, edit, then `make check {number}`.")
 
 
 @click.command()
@@ -40,9 +41,24 @@ def _told(folder: Path, number: int) -> None:
 @click.option("--check", "check_id", envvar="CHECK", help="The check to ask about.")
 def hint(number: int, check_id: str | None):
     """The next hint for the first check that fails."""
-    check, index = learner.next_hint(step(number), check_id)
-    click.secho(check.title, bold=True)
-    click.echo(f"Hint {index + 1} of {len(check.hints)}: {check.hints[index]}")
+    chosen = step(number)
+    if not progress.read().get(str(number), {}).get("checked"):
+        click.echo(f"Nothing is checked yet: `make check {number}` finds what fails.")
+    check, count, new = learner.next_hint(chosen, check_id)
+    click.echo(hints(check, count))
+    if not new:
+        click.echo(f"There are no more: `make diff {number}` shows what changes in this step.")
+    elif count < len(check.hints):
+        click.echo(f"More: make hint {number}")
+
+
+def hints(check: Check, count: int) -> str:
+    """A check and the first `count` of its hints, the newest bright."""
+    lines = [click.style(check.title, bold=True)]
+    for index, text in enumerate(check.hints[:count], 1):
+        said = textwrap.fill(text, 80, initial_indent=f"  {index}  ", subsequent_indent=" " * 5)
+        lines.append(said if index == count else click.style(said, dim=True))
+    return "\n".join(lines)
 
 
 @click.command()
@@ -87,9 +103,9 @@ def _deserved(number: int) -> bool:
 
 def compare(old: Path, new: Path) -> None:
     """Show the difference between two folders, as git shows it."""
-    colour = ["--color"] if sys.stdout.isatty() else []
-    names = [path.relative_to(ROOT) if path.is_relative_to(ROOT) else path for path in (old, new)]
-    command = ["git", "--no-pager", "diff", "--no-index", *colour, "--", *map(str, names)]
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colour = ["--color"] if coloured else []
+    command = ["git", "--no-pager", "diff", "--no-index", *colour, "--", shown(old), shown(new)]
     sys.stdout.flush()
     if subprocess.run(command, cwd=ROOT, check=False).returncode > 1:
         raise WorkshopError("git could not compare the two folders: see its message above.")
@@ -109,8 +125,8 @@ def _progress_line(s, kept: dict) -> str:
     passed = len(own & set(kept.get("passed", [])))
     mark = click.style("✓", fg="green") if passed == len(own) and own else " "
     checks = f"{passed} of {len(own)}"
-    hints = sum(kept.get("hints", {}).values())
     minutes = "-"
     if "started" in kept and "checked" in kept:
         minutes = f"{(kept.get('finished', kept['checked']) - kept['started']) / 60:.0f}"
-    return f"{mark} {s.folder:<20}{checks:<11}{hints:<7}{kept.get('runs', 0):<6}{minutes}"
+    hints, runs = kept.get("asked", 0), kept.get("runs", 0)
+    return f"{mark} {s.folder:<20}{checks:<11}{hints:<7}{runs:<6}{minutes}"
