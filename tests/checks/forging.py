@@ -65,38 +65,38 @@ def other(text: str) -> str:
 
 # What each case does with a Forge. All of these are signed wrongly or not at all, or ask to be.
 FORGED = {
+    "another user under the old signature": lambda f: (
+        f"{f.head}.{encoded(f.claims | {'sub': 'alice'})}.{f.signature}"
+    ),
+    "a foreign key": lambda f: f.token(secret="x" * 45),
+    "HS384": lambda f: f.token(header=HEADER | {"alg": "HS384"}, digest="sha384"),
+    "HS512": lambda f: f.token(header=HEADER | {"alg": "HS512"}, digest="sha512"),
     "the algorithm none": lambda f: f.unsigned("none"),
     "the algorithm None": lambda f: f.unsigned("None"),
     "the algorithm NONE": lambda f: f.unsigned("NONE"),
     "the algorithm nOnE": lambda f: f.unsigned("nOnE"),
+    "no signature": lambda f: f"{f.head}.{f.body}.",
     "the algorithm none and a good signature": lambda f: f.headed(alg="none"),
     "no algorithm": lambda f: f.token(header={"typ": "JWT"}),
     "an empty algorithm": lambda f: f.headed(alg=""),
     "null as algorithm": lambda f: f.headed(alg=None),
     "a list as algorithm": lambda f: f.headed(alg=["HS256"]),
     "the algorithm hs256": lambda f: f.headed(alg="hs256"),
-    "HS384": lambda f: f.token(header=HEADER | {"alg": "HS384"}, digest="sha384"),
-    "HS512": lambda f: f.token(header=HEADER | {"alg": "HS512"}, digest="sha512"),
     "RS256 named over an HMAC": lambda f: f.headed(alg="RS256"),
     "ES256 named over an HMAC": lambda f: f.headed(alg="ES256"),
     "an empty key": lambda f: f.token(secret=""),
     "the key 'secret'": lambda f: f.token(secret="secret"),
-    "a foreign key": lambda f: f.token(secret="x" * 45),
     "a foreign key in its header": lambda f: f.token(
         header=HEADER | {"jwk": {"kty": "oct", "k": encoded(b"x" * 45)}}, secret="x" * 45
     ),
     "a kid that is the path of an empty file": lambda f: f.token(
         header=HEADER | {"kid": "../../../../dev/null"}, secret=""
     ),
-    "another user under the old signature": lambda f: (
-        f"{f.head}.{encoded(f.claims | {'sub': 'alice'})}.{f.signature}"
-    ),
     "another header over the old signature": lambda f: (
         f"{encoded(HEADER | {'kid': '1'})}.{f.body}.{f.signature}"
     ),
     "another first letter in its signature": lambda f: f"{f.head}.{f.body}.{other(f.signature)}",
     "half of its signature": lambda f: f"{f.head}.{f.body}.{f.signature[:21]}",
-    "no signature": lambda f: f"{f.head}.{f.body}.",
     "two parts": lambda f: f"{f.head}.{f.body}",
     "a demand (crit) that nobody knows": lambda f: f.headed(crit=["never-heard-of"]),
     "an unencoded payload (b64)": lambda f: f.headed(b64=False, crit=["b64"]),
