@@ -35,17 +35,21 @@ class Outcome:
     seconds: float = 0.0
 
 
+def _quiet(heard) -> None:
+    """Nobody listens."""
+
+
 def run(
     number: int,
     app: Path,
     only: list[Check] | None = None,
-    tell: Callable[[Outcome], None] = lambda outcome: None,
+    tell: Callable[[Outcome], None] = _quiet,
     junit: Path | None = None,
     services: Services | None = None,
-    note: Callable[[str], None] = lambda text: None,
+    note: Callable[[str], None] = _quiet,
     limit: float = 1800,
-    begins: Callable[[Check], None] = lambda check: None,
-    say: Callable[[str], None] = lambda text: None,
+    begins: Callable[[Check], None] = _quiet,
+    say: Callable[[str], None] = _quiet,
 ) -> list[Outcome]:
     """Run the checks up to step `number` (or `only` these) against the folder `app`.
 
@@ -72,6 +76,7 @@ class Prepared:
         environment = _environment(number, app, services)
         environment |= {"CHECK_EVENTS": str(writing), "CHECK_GATE": str(gate)}
         self.mark = environment["WORKSHOP_RUN"]
+        self.interrupted = False
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 _pytest(self.wanted, junit),
@@ -86,6 +91,14 @@ class Prepared:
         os.close(gate)
         self.events = os.fdopen(reading)
 
+    def interrupt(self) -> None:
+        """End a run at once, from another thread: `run` then raises WorkshopError.
+
+        Services that the checks were given may be stopped by this: start them before the next run.
+        """
+        self.interrupted = True
+        self.process.kill()
+
     def stop(self) -> int:
         """End the checks and all that they started; returns how many processes were left over."""
         if self.gate is not None:
@@ -95,7 +108,7 @@ class Prepared:
         self.events.close()
         return end_leftovers(self.mark)
 
-    def run(self, tell, note, limit, begins, say) -> list[Outcome]:
+    def run(self, tell, note=_quiet, limit=1800.0, begins=_quiet, say=_quiet) -> list[Outcome]:
         """Let the checks run: see the function of this name."""
         late = threading.Event()
         overdue = threading.Timer(limit, lambda: (late.set(), _stop(self.process)))

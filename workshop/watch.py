@@ -7,19 +7,23 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import watchfiles
 
 from workshop import checking, learner, progress, report
+from workshop.commands.learn import compare, hints
 from workshop.errors import WorkshopError
-from workshop.paths import ROOT
+from workshop.paths import shown
 from workshop.services import private
 from workshop.steps import Step, checks_up_to
 
-NETWORK = ("nfs", "cifs", "smb", "9p", "fuse", "drvfs", "vboxsf", "afp")  # tell of no changes
+# File systems that tell of no changes: network drives, Windows's under WSL, those of virtual
+# machines.
+SILENT = ("nfs", "cifs", "smb", "9p", "fuse", "drvfs", "vboxsf", "afp", "virtiofs", "prl_fs")
+KEYS = "save: check again   h: hint   d: diff to the finished step   q: quit"
 
 
 class Watch:
@@ -27,112 +31,133 @@ class Watch:
 
     def __init__(self, step: Step, folder: Path):
         self.step, self.folder = step, folder
+        self.mine = folder == learner.folder(step)
+        kept = progress.read().get(str(step.number), {}) if self.mine else {}
+        self.failed: list[str] = kept.get("failed", [])
         self.events: queue.Queue[str] = queue.Queue()
-        self.failed: list[str] = progress.read().get(str(step.number), {}).get("failed", [])
+        self.running: checking.Prepared | None = None
         self.stopping = threading.Event()
 
     def run(self) -> None:
         """Raises WorkshopError where the services cannot start."""
-        click.echo("Starting PostgreSQL and Valkey for the checks …")
-        with private() as services, _keys(self.events):
+        with private(say=click.echo) as services, _keys(self._hear):
+            checks = checking.Prepared(
+                self.step.number, self.folder, self._wanted(), None, services
+            )
             threading.Thread(target=self._watch_files, daemon=True).start()
             event = "save"
-            while event != "q":
-                if event == "save":
-                    self._check(services)
-                elif event == "h":
-                    self._hint()
-                elif event == "d" and self.step.before:
-                    _show_diff(self.folder, self.step)
-                event = self.events.get()
-            self.stopping.set()
+            try:
+                while event != "q":
+                    if event == "save":
+                        self._check(checks)
+                        checks = self._prepare(services)
+                    elif event == "h":
+                        self._hint()
+                    elif event == "d":
+                        compare(self.folder, self.step.path)
+                        click.echo(f"\n{KEYS}")
+                    event = self.events.get()
+            except KeyboardInterrupt:  # an end like q
+                click.echo()
+            finally:
+                self.stopping.set()
+                checks.stop()
+
+    def _hear(self, event: str) -> None:
+        """Take a key or a save; both may come while the checks run."""
+        if event in ("save", "q", "h", "d"):
+            self.events.put(event)
+            if event in ("save", "q") and self.running:
+                self.running.interrupt()
 
     def _watch_files(self) -> None:
         polling = needs_polling(self.folder)
         for _ in watchfiles.watch(
             self.folder, force_polling=polling, stop_event=self.stopping, step=50, debounce=200
         ):
-            self.events.put("save")
+            self._hear("save")
 
-    def _check(self, services) -> None:
+    def _prepare(self, services) -> checking.Prepared:
+        """Make all ready for the next save: services that an interrupted run stopped, a database
+        without orders, and the checks, imported."""
+        # The checks import while the database is copied.
+        checks = checking.Prepared(self.step.number, self.folder, self._wanted(), None, services)
+        try:
+            services.start(lambda text: None)
+            services.fresh_database()
+        except BaseException:
+            checks.stop()
+            raise
+        return checks
+
+    def _wanted(self) -> list[checking.Check]:
+        return sorted(checks_up_to(self.step.number), key=self._urgency)
+
+    def _check(self, checks: checking.Prepared) -> None:
         """Failing checks first; ends at the next save."""
-        services.start(lambda text: None)  # a run that was cut short may have stopped one
-        services.fresh_database()
-        wanted = sorted(checks_up_to(self.step.number), key=self._urgency)
+        while not self.events.empty() and self.events.queue[0] == "save":
+            self.events.get()  # saves until now are in what is checked now
         click.clear()
-        click.secho(f"Checking {_shown(self.folder)} … ({len(wanted)} checks)", bold=True)
+        click.secho(f"Checking {shown(self.folder)} ({len(checks.wanted)} checks) …", bold=True)
         outcomes: list[checking.Outcome] = []
 
         def tell(outcome: checking.Outcome) -> None:
             outcomes.append(outcome)
-            self._draw(outcomes, len(wanted))
-            if not self.events.empty():
-                raise _Interrupted
+            self._draw(outcomes, len(checks.wanted))
 
+        self.running = checks
         try:
-            checking.run(self.step.number, self.folder, wanted, tell, services=services)
-        except _Interrupted:
-            return
+            checks.run(tell)
         except WorkshopError as error:
-            click.secho(f"✗ {error}", fg="red")
+            if not checks.interrupted:
+                click.secho(f"✗ {error}", fg="red")
             return
+        finally:
+            self.running = None
         self.failed = [o.check.id for o in outcomes if not o.passed]
-        if self.folder == learner.folder(self.step):
+        if self.mine:
             progress.record(self.step.number, outcomes)
-        self._draw(outcomes, len(wanted), done=True)
+        self._draw(outcomes, len(checks.wanted), done=True)
 
     def _urgency(self, check) -> tuple[bool, bool]:
         return check.id not in self.failed, check.step != self.step.number
 
     def _draw(self, outcomes: list[checking.Outcome], total: int, done: bool = False) -> None:
         """What passes in one line, the other failures by title, the first one whole."""
+        if not done and not sys.stdout.isatty():
+            return  # nothing can be drawn over
         failed = [o for o in outcomes if not o.passed]
         click.clear()
-        click.secho(_shown(self.folder), bold=True, nl=False)
-        click.echo(f"  {len(outcomes)} of {total} checks run")
-        click.secho(f"✓ {len(outcomes) - len(failed)} pass", fg="green")
+        passed = click.style(f"✓ {len(outcomes) - len(failed)} pass", fg="green")
+        click.echo(f"{click.style(shown(self.folder), bold=True)}  {passed}  ", nl=False)
+        click.echo("" if done else f"{len(outcomes)} of {total} checks run …")
+        if failed:
+            click.echo("\n" + report.failure(failed[0]) + "\n")
         for outcome in failed[1:]:
             click.secho(f"✗ {outcome.check.title}", fg="red")
-        if failed:
-            click.echo("\n" + report.failure(failed[0]))
-        elif done:
-            click.secho("\nAll checks pass.", fg="green", bold=True)
         if done:
-            click.echo("\nsave: check again   h: hint   d: diff to the finished step   q: quit")
+            click.secho("" if failed else "\nAll checks pass.\n", fg="green", bold=True)
+            click.echo(KEYS)
 
     def _hint(self) -> None:
-        try:
-            check, index = learner.next_hint(self.step, *self.failed[:1])
-        except WorkshopError as error:
-            click.echo(str(error))
-            return
-        click.echo(f"\n{check.title}\nHint {index + 1}: {check.hints[index]}")
-
-
-class _Interrupted(Exception):
-    """The learner saved again: this run is out of date."""
-
-
-def _show_diff(folder: Path, step: Step) -> None:
-    from workshop.commands.learn import compare
-
-    compare(folder, step.path)
+        check, count, new = learner.next_hint(self.step, *self.failed[:1])
+        click.echo(f"\n{hints(check, count)}" + ("" if new else "\nThere are no more."))
 
 
 def needs_polling(folder: Path) -> bool:
-    """Whether the file system does not tell of changes: WSL's Windows drives, network drives."""
+    """Whether the file system of the folder tells of no changes."""
     import psutil
 
     if os.environ.get("WATCHFILES_FORCE_POLLING"):
         return True
     mounts = [p for p in psutil.disk_partitions(all=True) if folder.is_relative_to(p.mountpoint)]
     nearest = max(mounts, key=lambda p: len(p.mountpoint), default=None)
-    return bool(nearest and nearest.fstype.lower().startswith(NETWORK))
+    return bool(nearest and nearest.fstype.lower().startswith(SILENT))
 
 
 @contextlib.contextmanager
-def _keys(events: queue.Queue) -> Iterator[None]:
-    """Put single key presses into `events`, where there is a terminal."""
+def _keys(hear: Callable[[str], None]) -> Iterator[None]:
+    """Hand on single key presses, where there is a terminal."""
     if not sys.stdin.isatty():
         yield
         return
@@ -141,14 +166,10 @@ def _keys(events: queue.Queue) -> Iterator[None]:
 
     def read() -> None:
         while key := sys.stdin.read(1):
-            events.put(key)
+            hear(key)
 
     threading.Thread(target=read, daemon=True).start()
     try:
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
