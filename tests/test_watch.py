@@ -1,0 +1,133 @@
+"""Watching: a save is noticed and checked, keys are heard, the end leaves nothing behind."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from workshop import watch
+from workshop.mistakes import apply, mistake
+from workshop.paths import ROOT
+from workshop.steps import step
+
+PATIENCE = 120  # seconds for anything to appear: the machine may be busy
+START = """
+import sys
+from pathlib import Path
+from workshop import progress
+progress.FILE = Path(sys.argv.pop(1))  # not the learner's
+from workshop.__main__ import main
+sys.exit(main())
+"""
+
+
+class Terminal:
+    """`python -m workshop watch` in a terminal of its own."""
+
+    def __init__(self, folder, number, progress_file):
+        self.fd, inside = pty.openpty()
+        words = [str(progress_file), "watch", str(number), "--app", str(folder)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, *words],
+            cwd=ROOT,
+            env={k: v for k, v in os.environ.items() if k not in ("N", "APP")},
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            start_new_session=True,
+            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # Ctrl-C reaches it
+        )
+        os.close(inside)
+
+    def press(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def until(self, pattern: str) -> str:
+        """All that is printed until the pattern is seen; fails after PATIENCE."""
+        seen, deadline = "", time.monotonic() + PATIENCE
+        while not re.search(pattern, seen):
+            assert time.monotonic() < deadline, seen[-3000:]
+            if select.select([self.fd], [], [], 0.1)[0]:
+                seen += os.read(self.fd, 65536).decode(errors="replace")
+        return seen
+
+    def end(self) -> int:
+        """The exit code, once it has ended; what it prints meanwhile is read."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    os.read(self.fd, 65536)
+                except OSError:  # nobody has the other side open any more
+                    time.sleep(0.05)
+        return self.process.wait(1)
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Step 2 with its patching left out."""
+    return apply(mistake(2, "unpatched"), tmp_path / "step02_gevent")
+
+
+@pytest.fixture
+def terminal(app, tmp_path):
+    opened = Terminal(app, 2, tmp_path / "progress.json")
+    yield opened
+    if opened.process.poll() is None:
+        opened.process.send_signal(signal.SIGTERM)
+        opened.end()
+    os.close(opened.fd)
+
+
+def children(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def test_a_save_is_checked_and_keys_are_heard(terminal, app):
+    screen = terminal.until(r"expected +about")
+    assert "✗ 20 requests that wait take about one wait together" in screen
+    terminal.press("h")  # heard while the checks run, answered after them; the save comes first
+    (app / "server.py").write_text((step(2).path / "server.py").read_text())
+    saved = time.monotonic()
+    screen = terminal.until(r"✓ 1 pass")
+    print(f"{time.monotonic() - saved:.1f} s from the save to the first result")
+    started = children(terminal.process.pid)
+    terminal.press("q")
+    assert terminal.end() == 0
+    assert not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(terminal):
+    terminal.until(r"1 of 22 checks run")
+    started = children(terminal.process.pid)
+    assert started
+    terminal.press("\x03")
+    assert terminal.end() == 0
+    assert not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize(
+    "kind, polls",
+    [("ext4", False), ("9p", True), ("drvfs", True), ("nfs4", True), ("fuse.sshfs", True)],
+)
+def test_polls_where_the_file_system_tells_of_no_changes(tmp_path, monkeypatch, kind, polls):
+    mounts = [
+        SimpleNamespace(mountpoint="/", fstype="ext4"),
+        SimpleNamespace(mountpoint=str(tmp_path), fstype=kind),
+    ]
+    monkeypatch.delenv("WATCHFILES_FORCE_POLLING", raising=False)
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+    assert watch.needs_polling(tmp_path / "app") is polls
+
+
+def test_polling_can_be_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
+    assert watch.needs_polling(tmp_path)
