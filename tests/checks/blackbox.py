@@ -111,17 +111,29 @@ class App:
     def together(self, requests: list[Request]) -> tuple[list[Answer | None], float]:
         """All requests at once, each on its own connection.
 
-        Returns the answers in order, None where none came, and the seconds for all together.
+        Gives up once none comes for PATIENCE seconds. Returns the answers in order, None where none
+        came, and the seconds for all together.
         """
         return asyncio.run(self._together(requests))
 
     async def _together(self, requests):
         connector = aiohttp.TCPConnector(limit=0)
-        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(self.url, connector=connector, timeout=timeout) as session:
             started = time.monotonic()
-            answers = await asyncio.gather(*(_answer(session, r) for r in requests))
-            return answers, time.monotonic() - started
+            tasks = [asyncio.create_task(_answer(session, request)) for request in requests]
+            waiting = set(tasks)
+            while waiting:  # as long as answers come, however slow the machine
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    for task in waiting:
+                        task.cancel()
+                    await asyncio.wait(waiting)
+                    break
+            seconds = time.monotonic() - started
+            return [None if task.cancelled() else task.result() for task in tasks], seconds
 
 
 async def _answer(session, request: Request) -> Answer | None:
