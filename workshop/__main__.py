@@ -13,6 +13,7 @@ COMMANDS = {
     "serve": ["step", "services", "stop", "psql", "redis-cli", "clean"],
     "check": ["check", "watch", "mistake", "mark", "test-flakiness"],
     "learn": ["start", "reset", "hint", "diff", "solution", "progress"],
+    "teach": ["timetable"],
     "measure": ["load", "compare", "bench"],
     "notebooks": ["notebooks", "notebook", "handout"],
     "machine": ["doctor", "wheelhouse"],

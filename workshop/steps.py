@@ -28,7 +28,8 @@ class Step:
     title: str
     technique: str
     removes: str
-    minutes: int
+    minutes: int  # alone, or in a full day
+    minutes_half_day: int
     changes: list[str]  # files that may differ from the step before
     line_budget: int
     tries: list[str]  # commands to try on the running step; {url} is its address
