@@ -78,7 +78,9 @@ def executed(path: Path, extra: str = "", **variables: str):
         found.cells.append(nbformat.v4.new_code_cell(extra))
     settings = environment()
     specs = KernelSpecManager(kernel_dirs=[str(Path(settings["JUPYTER_PATH"]) / "kernels")])
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs, transport_encryption="auto")
+    manager = AsyncKernelManager(
+        kernel_name="python3", kernel_spec_manager=specs, transport_encryption="auto"
+    )
     client = NotebookClient(
         found,
         km=manager,
