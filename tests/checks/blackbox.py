@@ -117,7 +117,8 @@ class App:
         return asyncio.run(self._together(requests))
 
     async def _together(self, requests):
-        connector = aiohttp.TCPConnector(limit=0)
+        # Whoever has an answer keeps the connection: a server must have room for all.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=10 * PATIENCE)
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(self.url, connector=connector, timeout=timeout) as session:
             started = time.monotonic()
