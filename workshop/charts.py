@@ -1,7 +1,7 @@
 """The charts of the bench, as SVG: docs/bench/*.svg.
 
 Colours are told apart by nearly all eyes (see `pictures.py`); the background is white and rounded,
-so that they are readable on a dark page too. Bars of ratios have log axes that say so.
+so that they are readable on a dark page too. Bars begin at 0; log axes say that they are.
 """
 
 import hashlib
@@ -14,24 +14,30 @@ from matplotlib.patches import FancyBboxPatch
 
 from workshop.machine import sentence
 from workshop.pictures import COLOURS, GREY, MARKS, STYLE
-from workshop.stand import labels
 from workshop.steps import step
-from workshop.tables import CHARTS
+from workshop.tables import CHARTS, labels
 from workshop.telling import amount
 
 WIDTH = 8.6  # inches
 LOOK = STYLE | {"figure.facecolor": "none", "svg.hashsalt": "bench", "axes.titlesize": 11}
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
+WHISKER = "Whiskers: 95 % interval"
+WHISKERS = {
+    "overlap.svg": "Whiskers: lowest and highest round",
+    "pool.svg": "Whiskers: 95 % interval; of the sizes, lowest and highest round",
+}
 ERRORS = {"ecolor": "black", "elinewidth": 1.2, "capsize": 3}
 
 
 def draw(results: dict, folder: Path) -> None:
-    """Draw all of CHARTS into the folder."""
+    """Draw those of CHARTS that were measured into the folder."""
     for name in CHARTS:
+        if name.removesuffix(".svg") not in results:
+            continue
         with rc_context(LOOK):
             figure = globals()[name.removesuffix(".svg")](results)
-            figure.suptitle(CHARTS[name], x=0.02, ha="left", fontweight="bold", fontsize=12)
-            figure.supxlabel(sentence(results["machine"]), fontsize=8, color=GREY)
+            footer = f"{WHISKERS.get(name, WHISKER)}. {sentence(results['machine'])}"
+            frame(figure, CHARTS[name], footer)
             save(figure, folder / name, digest(results))
 
 
@@ -41,15 +47,23 @@ def digest(results: dict) -> str:
     return "results " + hashlib.sha256(text.encode()).hexdigest()
 
 
-def save(figure: Figure, path: Path, description: str) -> None:
-    """Write it on a white sheet with round corners."""
+def frame(figure: Figure, title: str, footer: str) -> None:
+    """The title above, a footer below, both on a white sheet with round corners."""
+    inch = 1 / figure.get_figheight()
+    figure.text(0.025, 1 - 0.32 * inch, title, fontweight="bold", fontsize=12)
+    figure.text(0.025, 0.16 * inch, footer, fontsize=8, color=GREY)
     sheet = FancyBboxPatch(
-        (0.012, 0.012), 0.976, 0.976, "round,pad=0,rounding_size=0.02",
-        mutation_aspect=figure.get_figwidth() / figure.get_figheight(),
+        (0, 0), 1, 1, "round,pad=0,rounding_size=0.015",
+        mutation_aspect=figure.get_figwidth() * inch,
         transform=figure.transFigure, facecolor="white", edgecolor="none", zorder=-1,
     )  # fmt: skip
     figure.patches.append(sheet)
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.13)
+    below = 0.85 if figure.legends else 0.35
+    rect = (0.01, below * inch, 0.98, 1 - (below + 0.45) * inch)
+    figure.get_layout_engine().set(rect=rect, w_pad=0.08)
+
+
+def save(figure: Figure, path: Path, description: str) -> None:
     about = {"Title": path.stem, "Description": description, "Date": None}
     figure.savefig(path, format="svg", metadata=about)
 
@@ -71,10 +85,9 @@ def journey(results: dict) -> Figure:
         left.plot([limit] * 2, [at - 0.42, at + 0.42], "--", color=GREY, lw=1.6)
     left.plot([], [], "--", color=GREY, lw=1.6, label="limit of the step")
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=9)
-    left.set(xscale="log", xlabel="requests/s (log scale)")
-    left.set_xlim(
-        min(e["low"] for e in told) / 2, max(e["limit"]["per_second"] for e in told) * 2.2
-    )
+    left.set_xlabel("requests/s")
+    left.set_xlim(0, 1.08 * max(max(e["high"], e["limit"]["per_second"]) for e in told))
+    left.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     for at, entry in enumerate(told):
         latency(right, at, entry)
     rate = results["journey"]["rate"]
@@ -117,22 +130,25 @@ def overlap(results: dict) -> Figure:
         left.errorbar(at, means, [low, high], **line, capsize=3, label=label)
         right.plot(at, [point["peak_mib"] for point in own], **line)
     ticks = [n for n, _ in limit]
-    for axes, title in ((left, "requests/s"), (right, "memory of the server, MiB")):
-        axes.set(xscale="log", yscale="log", xlabel="connections (log scale)")
-        axes.set_title(title + " (log scale)", fontweight="normal")
+    for axes, title in ((left, "requests/s (log scale)"), (right, "memory of the server, MiB")):
+        axes.set(xscale="log", xlabel="connections (log scale)")
+        axes.set_title(title, fontweight="normal")
         axes.set_xticks([n for n in ticks if n != 200 and n != 500], minor=False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.xaxis.minorticks_off()
-        plain(axes.yaxis)
         axes.grid(color="#DDDDDD", lw=0.6)
         axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    left.set_yscale("log")
+    plain(left.yaxis)
+    right.set_ylim(bottom=0)
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.33 / figure.get_figheight())}
+    figure.legend(**place, ncols=3, frameon=False, fontsize=9)
     return figure
 
 
 def nagle(results: dict) -> Figure:
     figure, axes = panels(2.4)
-    compared(axes, results["nagle"], log=True)
+    compared(axes, results["nagle"])
     return figure
 
 
@@ -161,7 +177,7 @@ def cache(results: dict) -> Figure:
     """The report twice; GET / on the same server is the limit."""
     part = results["cache"]
     figure, axes = panels(2.7)
-    compared(axes, {**part, "sides": part["sides"][:2]}, log=True, limit=part["sides"][2])
+    compared(axes, {**part, "sides": part["sides"][:2]}, limit=part["sides"][2])
     return figure
 
 
@@ -171,7 +187,7 @@ def token(results: dict) -> Figure:
     return figure
 
 
-def compared(axes, part: dict, log: bool = False, limit: dict | None = None) -> None:
+def compared(axes, part: dict, limit: dict | None = None) -> None:
     """The two sides of a comparison, their ratio as the title, a limit where there is one."""
     told, ratio = part["sides"], part["ratio"]
     bars(axes, [entry["name"] for entry in told], told)
@@ -184,16 +200,11 @@ def compared(axes, part: dict, log: bool = False, limit: dict | None = None) -> 
             ha="right", color=GREY, fontsize=9,
         )  # fmt: skip
         furthest = max(furthest, limit["throughput"])
-    if log:
-        axes.set_xscale("log")
-        axes.set_xlim(min(entry["low"] for entry in told) / 3, furthest * 3)
-        plain(axes.xaxis)
-    else:
-        axes.set_xlim(0, furthest * 1.25)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlim(0, furthest * 1.15)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     text = f"{amount(ratio['ratio'])} times, 95 % interval {amount(ratio['low'])} to "
     text += f"{amount(ratio['high'])}: {ratio['verdict']}"
-    axes.set_xlabel(f"requests/s{' (log scale)' if log else ''}\n{text}")
+    axes.set_xlabel(f"requests/s\n{text}")
 
 
 def bars(axes, names: list[str], told: list[dict]) -> None:
@@ -209,8 +220,6 @@ def bars(axes, names: list[str], told: list[dict]) -> None:
                       textcoords="offset points", va="center", fontsize=10,
                       bbox=WHITE)  # fmt: skip
     axes.set_ylim(len(told) - 0.5, -0.5)
-    if axes.get_xscale() == "log":
-        plain(axes.xaxis)
 
 
 def plain(axis) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import http.client
 import resource
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import aiohttp
 import psutil
 import psycopg2
 
@@ -26,6 +26,7 @@ from workshop.steps import step
 FILES = 4096  # sockets that a server may open: a thousand connections, and room
 SETTLE = 120  # seconds at the most until a server has answered what is left of a run
 SETTINGS = {"POOL_TIMEOUT": 10}  # wait for the pool: a quick refusal would count as an error
+AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop' AND state <> 'idle'"
 THREADS = "from app import app; app.run(app.config['HOST'], app.config['PORT'], threaded=True)"
 
 
@@ -94,9 +95,11 @@ class Stand:
     def close(self) -> None:
         self.stack.close()
 
-    async def run(self, name: str, path="/", requests=None, warmup=0.3, **options) -> Result:
+    async def run(
+        self, name: str, path="/", requests=None, warmup=0.3, rest=True, **options
+    ) -> Result:
         """One run of `load`, once the server is there, with `peak_mib` in the result: the most
-        memory that it used alone, in MiB. Afterwards the server and PostgreSQL rest again.
+        memory that it used alone, in MiB. Then wait until the server and PostgreSQL rest again.
         """
         server = self.server(name)
         self.moved(f"{name}, {options.get('connections', 50)} connections")
@@ -112,7 +115,8 @@ class Stand:
             running.cancel()
         result = running.result()
         result.peak_mib = peak
-        self.settle(server)
+        if rest:
+            await self.settle(server)
         return result
 
     async def compare(self, sides: dict[str, dict], rounds: int, **common) -> Comparison:
@@ -142,30 +146,25 @@ class Stand:
         comparison.results = results
         return comparison
 
-    def settle(self, server: Server) -> None:
+    async def settle(self, server: Server) -> None:
         """Wait until nothing of the last run is left: its clients are gone, their work is not.
 
         A server with one thread answers GET / after all that queued before; PostgreSQL rests
         once three looks in a row found no query at work.
         """
-        deadline = time.monotonic() + SETTLE
         self.moved("waiting until the server rests")
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SETTLE)
-            connection.request("GET", "/")
-            connection.getresponse().read()
-            connection.close()
-        idle = 0
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SETTLE)) as session:
+                async with session.get(server.url) as answer:
+                    await answer.read()
+        idle, deadline = 0, time.monotonic() + SETTLE
         with contextlib.closing(psycopg2.connect(self.services.postgres.admin())) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 while idle < 3 and time.monotonic() < deadline:
-                    cursor.execute(
-                        "SELECT count(*) FROM pg_stat_activity"
-                        " WHERE datname = 'shop' AND state <> 'idle'"
-                    )
+                    cursor.execute(AT_WORK)
                     idle = 0 if cursor.fetchone()[0] else idle + 1
-                    time.sleep(0.02)
+                    await asyncio.sleep(0.02)
 
 
 def memory(pid: int) -> float:
@@ -192,14 +191,3 @@ def allow_files() -> None:
             f"`ulimit -Hn {FILES}`, or in /etc/security/limits.conf."
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))
-
-
-def labels(workers: int) -> dict[str, str]:
-    """What the servers of the overlap are called in tables and charts."""
-    return {
-        "step01_basic": "one at a time (step 1)",
-        "threads": "threads of Flask's server",
-        "step02_gevent": "gevent (step 2)",
-        "gunicorn": f"gunicorn, {workers} gevent workers",
-        "quart": "Quart on hypercorn",
-    }

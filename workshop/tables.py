@@ -1,16 +1,7 @@
-"""The bench's tables, for the terminal and for README.md, and the table of the steps."""
-
-import json
-import re
+"""The rows of the bench's tables, as `make bench` prints them; see readme.py for README.md."""
 
 from workshop.compare import figure, times
-from workshop.machine import sentence
-from workshop.paths import ROOT
-from workshop.stand import labels
-from workshop.steps import step, steps
 
-README = ROOT / "README.md"
-RESULTS = ROOT / "docs" / "bench" / "results.json"
 CHARTS = {  # file: what it shows, for those who cannot see it too
     "journey.svg": "The same mix of requests on all five steps",
     "overlap.svg": "Waiting side by side: throughput and memory from 1 to 1,000 connections",
@@ -26,6 +17,20 @@ WHAT = {  # the two-sided parts, as a row of the table names them
     "token": "50 connections: `GET /` → `GET /me` with a token",
     "control": "control, a step against itself",
 }
+
+
+SERVERS = {  # of the overlap: in a narrow table, and where there is room
+    "step01_basic": ("one by one", "one at a time (step 1)"),
+    "threads": ("threads", "threads of Flask's server"),
+    "step02_gevent": ("gevent", "gevent (step 2)"),
+    "gunicorn": ("gunicorn", "gunicorn, {cores} gevent workers"),
+    "quart": ("Quart", "Quart on hypercorn"),
+}
+
+
+def labels(cores: int) -> dict[str, str]:
+    """The servers of the overlap, for charts."""
+    return {server: long.format(cores=cores) for server, (_, long) in SERVERS.items()}
 
 
 def shown(part: str, results: dict) -> list[tuple[str, list[str], list[list[str]]]]:
@@ -50,32 +55,35 @@ def journey_title(results: dict) -> str:
 
 
 def journey(results: dict) -> tuple[list[str], list[list[str]]]:
-    headers = ["step", "requests/s", "step before ×", "p50 ms", "p99 ms", "errors", "of its limit"]
+    """One row for each step, in 80 columns."""
+    headers = ["step", "requests/s (95 %)", "× step before", "p50 p99 ms", "of limit"]
     rows = []
     for told in results["journey"]["steps"]:
-        ratio, limit = told["ratio"], told["limit"]
+        ratio = told["ratio"]
+        latency = [figure(value) if value else "–" for value in (told["p50"], told["p99"])]
         rows.append([
-            f"{told['number']} {step(told['number']).title}",
+            f"{told['number']} {told['name'].split('_', 1)[1]}",
             f"{figure(told['throughput'])} ({spread(told)})",
             ratio_text(ratio) if ratio else "",
-            figure(told["p50"]) if told["p50"] else "cannot",
-            figure(told["p99"]) if told["p99"] else "–",
-            kinds(told["errors"]),
-            f"{limit['share']:.0%} of {figure(limit['per_second'])}",
+            " ".join(latency) if told["p50"] else "cannot",
+            f"{told['limit']['share']:.0%}",
         ])  # fmt: skip
+        if told["errors"]:
+            rows.append(["  errors", kinds(told["errors"]), "", "", ""])
     return headers, rows
 
 
 def overlap(results: dict) -> tuple[list[str], list[list[str]]]:
+    """A row for each server, a column for each number of connections, in 80 columns."""
     points = results["overlap"]["points"]
     connections = sorted({point["connections"] for point in points})
     found = {(point["server"], point["connections"]): point for point in points}
     rows = []
-    for server, label in labels(results["machine"]["cores"]).items():
+    for server, (short, _) in SERVERS.items():
         cells = [found.get((server, n)) for n in connections]
-        rows.append(
-            [label, *(f"{figure(c['throughput'])} {c['share']:.0%}" if c else "" for c in cells)]
-        )
+        rows.append([
+            short, *(f"{figure(c['throughput'])} {c['share']:.0%}" if c else "" for c in cells)
+        ])  # fmt: skip
     return ["connections", *(f"{n:,}" for n in connections)], rows
 
 
@@ -87,22 +95,14 @@ def sides(part: dict) -> tuple[list[str], list[list[str]]]:
     ]
     verdicts = [("ratio", part["ratio"])]
     if "of_the_limit" in part:
-        verdicts.append(("share of GET /", part["of_the_limit"]))
-    rows += [[name, f"{ratio_text(ratio)}, {ratio['verdict']}", ""] for name, ratio in verdicts]
+        verdicts.append(("to GET /", part["of_the_limit"]))
+    rows += [[name, f"{ratio_text(ratio)} {ratio['verdict']}", ""] for name, ratio in verdicts]
+    if "limit" in part:
+        limit = part["limit"]
+        rows.append(
+            ["the bare query", f"{limit['share']:.0%} of {figure(limit['per_second'])}", ""]
+        )
     return ["", "requests/s", "errors"], rows
-
-
-def techniques(results: dict) -> tuple[list[str], list[list[str]]]:
-    """One row for each two-sided part."""
-    rows = []
-    for name, what in WHAT.items():
-        before, after = results[name]["sides"][:2]
-        ratio = results[name]["ratio"]
-        rows.append([
-            what, figure(before["throughput"]), figure(after["throughput"]),
-            ratio_text(ratio), ratio["verdict"],
-        ])  # fmt: skip
-    return ["what", "before", "after", "times (95 % interval)", "verdict"], rows
 
 
 def ratio_text(ratio: dict) -> str:
@@ -115,63 +115,3 @@ def spread(told: dict) -> str:
 
 def kinds(errors: dict[str, int]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in errors.items()) or "0"
-
-
-def markdown(headers: list[str], rows: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(headers) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [headers, rule, *rows])
-
-
-def steps_part() -> str:
-    """The table of the steps for README.md, from steps.toml."""
-    rows = []
-    for s in steps():
-        notebook = next((ROOT / "notebooks").glob(f"{s.number:02}_*.ipynb"), None)
-        links = f"[lesson]({s.folder}/README.md)"
-        links += f", [notebook](notebooks/{notebook.name})" if notebook else ""
-        rows.append([str(s.number), f"[{s.title}]({s.folder}/)", s.technique, s.removes,
-                     str(s.minutes), links])  # fmt: skip
-    headers = ["step", "", "technique", "what it removes", "minutes", "read"]
-    rule = ["---:", "---", "---", "---", "---:", "---"]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [headers, rule, *rows])
-
-
-def bench_part(results: dict) -> str:
-    """What README.md shows of the results."""
-    part = results["journey"]
-    shares = {entry["request"]: entry["weight"] for entry in part["mix"]}
-    mix = ", ".join(f"{weight} % `{name}`" for name, weight in shares.items())
-    charts = ", ".join(f"[{name[:-4]}](docs/bench/{name})" for name in CHARTS)
-    return "\n\n".join([
-        f"![{CHARTS['journey.svg']}](docs/bench/journey.svg)",
-        f"{part['connections']} connections ask for {mix}; intervals are 95 %. Latency is that of "
-        f"an open loop at {part['rate']} requests/s; “cannot” marks a step that serves fewer.",
-        markdown(*journey(results)),
-        "Each technique on the requests that it is for, in requests/s:",
-        markdown(*techniques(results)),
-        f"`GET /async`, which waits {results['overlap']['wait']:g} s, by connections: requests/s, "
-        "and their share of connections / wait:",
-        markdown(*overlap(results)),
-        f"Charts: {charts}. All figures: [results.json](docs/bench/results.json), made by "
-        f"`make bench` on {results['made'][:10]} in {results['took_seconds']} s, on "
-        f"{sentence(results['machine'])}.",
-    ])  # fmt: skip
-
-
-def between(text: str, marker: str, content: str) -> str:
-    """The text with what stands between `<!-- marker… -->` and `<!-- /marker -->` replaced."""
-    pattern = rf"(<!-- {marker}\b[^>]*-->\n).*?(<!-- /{marker} -->)"
-    return re.sub(pattern, lambda m: f"{m[1]}{content}\n{m[2]}", text, count=1, flags=re.DOTALL)
-
-
-def renewed(text: str) -> str:
-    """README.md's text with both tables as they should be."""
-    text = between(text, "steps", steps_part())
-    if RESULTS.exists():
-        text = between(text, "bench", bench_part(json.loads(RESULTS.read_text())))
-    return text
-
-
-def renew() -> None:
-    """Write both tables into README.md."""
-    README.write_text(renewed(README.read_text()))

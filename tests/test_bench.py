@@ -1,0 +1,182 @@
+"""The bench: what is committed agrees with itself, and a run writes all or nothing."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from workshop import bench, charts, readme, tables
+from workshop.board import Board
+from workshop.journey import MIX, limit, share
+from workshop.paths import ROOT
+from workshop.services import private
+from workshop.stand import Stand
+from workshop.steps import step, steps
+
+RENEW = "renew it with `.venv/bin/python -m workshop bench --draw`"
+
+
+@pytest.fixture(scope="module")
+def results() -> dict:
+    return json.loads(readme.RESULTS.read_text())
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results_and_the_manifest():
+    text = readme.README.read_text()
+    assert readme.renewed(text) == text, f"README.md is behind: {RENEW}"
+    for s in steps():
+        assert s.technique in text
+        assert s.removes in text
+
+
+def test_the_table_of_the_readme_names_the_figures_of_the_results(results):
+    text = readme.README.read_text()
+    for told in results["journey"]["steps"]:
+        row = next(line for line in text.splitlines() if f"| {told['number']} " in line[:5])
+        assert row.count("|") >= 6
+    for s in steps():
+        told = results["journey"]["steps"][s.number - 1]
+        assert f"| {s.number} {s.title} | {tables.figure(told['throughput'])} (" in text
+
+
+def test_every_chart_shows_the_committed_results(results):
+    named = set(re.findall(r"docs/bench/(\w+\.svg)", readme.README.read_text()))
+    assert named == set(tables.CHARTS)
+    for name in named:
+        text = (bench.FOLDER / name).read_text()
+        assert charts.digest(results) in text, f"{name} shows other results: {RENEW}"
+
+
+def test_the_committed_results_are_of_a_full_run_and_say_of_which_machine(results):
+    assert not results["quick"]
+    assert results["took_seconds"] < 600
+    assert set(results["machine"]) == {"cores", "cpu", "memory_gib", "os", "python"}
+    assert set(results["versions"]) == set(bench.PACKAGES)
+    assert set(bench.PARTS) < set(results)
+
+
+def test_the_committed_results_hold_nothing_private(results):
+    text = json.dumps(results)
+    for word in (str(ROOT), os.path.expanduser("~"), os.uname().nodename, "127.0.0.1"):
+        assert len(word) < 4 or word not in text
+
+
+def test_every_ratio_is_the_quotient_of_what_is_shown(results):
+    for part in ("nagle", "pool", "cache", "token", "control"):
+        before, after = results[part]["sides"][:2]
+        ratio = results[part]["ratio"]
+        assert ratio["ratio"] == pytest.approx(after["throughput"] / before["throughput"], rel=1e-3)
+        assert ratio["low"] <= ratio["ratio"] <= ratio["high"]
+
+
+def test_a_step_against_itself_is_not_called_different(results):
+    assert results["control"]["ratio"]["verdict"] == "too noisy to tell"
+
+
+def test_the_nearest_limit_of_the_mix():
+    """A quarter of the mix waits 0.1 s, 25 ms on average: one at a time at most 40 requests/s,
+    50 at once 2,000. One in ten is a report: with 60 reports/s 600 requests/s, until cached.
+    """
+    assert sum(request.weight for request in MIX) == 100
+    assert share("GET /data") == pytest.approx(0.1)
+    limits = [limit(s, 60).per_second for s in steps()]
+    assert limits == pytest.approx([40, 600, 600, 2000, 2000])
+    assert limit(step(1), 1).per_second == pytest.approx(10)
+
+
+def test_tables_fit_80_columns(results, capsys):
+    board = Board({})
+    board.console.width = 80
+    for part in bench.PARTS:
+        for shown in tables.shown(part, results):
+            board.show(*shown)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(re.search(r"^ *5 jwt +[\d,.]+ \([\d,.]+–[\d,.]+\)", line) for line in lines)
+
+
+def test_time_left_is_planned_and_ends_at_zero():
+    board = Board({"one": 10, "two": 30})
+    assert board.left() == 40
+    with board.measuring("one"):
+        assert 35 < board.left() <= 40
+    assert board.left() == 30
+    with board.measuring("two"):
+        pass
+    assert board.left() == 0
+
+
+def test_a_full_run_is_planned_for_less_than_ten_minutes_and_a_quick_one_for_one():
+    assert sum(bench.Plan().seconds().values()) < 560
+    planned = bench.SHORT.seconds()
+    assert sum(planned[name] for name in planned if name not in bench.ONLY_FULL) < 60
+
+
+def test_results_and_charts_are_written_together(results, tmp_path):
+    bench.write(results, tmp_path / "bench")
+    names = {path.name for path in (tmp_path / "bench").iterdir()}
+    assert names == {"results.json", *tables.CHARTS}
+    assert json.loads((tmp_path / "bench/results.json").read_text()) == results
+    assert list(tmp_path.iterdir()) == [tmp_path / "bench"]
+
+
+def test_what_cannot_be_drawn_leaves_the_old_results(results, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise OSError("No space left on device")
+
+    (tmp_path / "results.json").write_text("old")
+    monkeypatch.setattr(charts, "draw", fails)
+    with pytest.raises(OSError, match="No space left"):
+        bench.write(results, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+    assert (tmp_path / "results.json").read_text() == "old"
+
+
+def test_text_outside_the_markers_is_kept():
+    text = "a\n<!-- steps: of the manifest -->\nold\n<!-- /steps -->\nb | c\n"
+    assert readme.between(text, "steps", r"n\ew") == text.replace("old", r"n\ew")
+
+
+@pytest.mark.parametrize("name", ["threads", "gunicorn", "quart", "nagle_on"])
+def test_every_server_of_the_bench_answers_and_ends(stand, name):
+    server = stand.server(name)
+    family = psutil.Process(server.process.pid).children(recursive=True)
+    stand.end(name)
+    assert server.process.poll() is not None
+    assert not [child for child in family if child.is_running()]
+    assert name not in stand.servers
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory):
+    with private() as services:
+        stand = Stand(services, tmp_path_factory.mktemp("stand"))
+        yield stand
+        stand.close()
+
+
+def test_ctrl_c_leaves_the_committed_results_and_no_process():
+    files = [readme.README, *sorted(bench.FOLDER.iterdir())]
+    before = [path.read_bytes() for path in files]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workshop", "bench"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "QUICK"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    line = process.stdout.readline()
+    assert "journey" in line
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not [child for child in family if child.is_running()]
+    assert [path.read_bytes() for path in files] == before
