@@ -57,8 +57,8 @@ def test_connections_tell_the_step(app, db, product, locked):
     step = app.get("/").json()["step"]
     with locked(product["id"]):
         order = Burst(app, [order_request(app, product)])
-        eventually(lambda: working(app, db))
-        names = {row[1] for row in working(app, db)}
+        eventually(lambda: queued(app, db))
+        names = {row[1] for row in queued(app, db)}
     order.answers()
     expect(
         names == {step},
@@ -89,7 +89,7 @@ def test_full_pool_is_a_503(hurried, db, product, locked):
     did = f"{CAPACITY} orders hold a connection each, POOL_TIMEOUT is 1 s, then GET {path}"
     with locked(product["id"]):
         orders = Burst(hurried, [order_request(hurried, product)] * CAPACITY)
-        holding = eventually(lambda: len(working(hurried, db)) == CAPACITY)
+        holding = eventually(lambda: len(queued(hurried, db)) == CAPACITY)
         answer = ask(hurried, path, timeout=5)
         unwaited = hurried.get("/")
     expect(holding, did, "fewer than that in PostgreSQL", f"{CAPACITY} that wait for a locked row")
@@ -138,9 +138,13 @@ def test_failed_request_gives_its_connection_back(app, db, product):
     sold_out = {"product_id": product["id"], "quantity": 5000}
     unknown = {"product_id": 10**9, "quantity": 1}
     requests = [order_request(app, body) for body in (sold_out, unknown)] * 20
+    missing = [f"/orders/{10**9 + number}" for number in range(5)]
+    requests += [Request("GET", path, headers=app.authorization()) for path in missing]
     answers = counts(app.together(requests)[0])
-    did = "20 orders of too many pieces, and 20 of a product that does not exist"
-    expect(answers == "20 × 404, 20 × 409", did, answers, "20 × 404, 20 × 409")
+    did = (
+        "20 orders of too many pieces, 20 of no product, and 5 × GET of an order that is not there"
+    )
+    expect(answers == "25 × 404, 20 × 409", did, answers, "25 × 404, 20 × 409")
     kept = eventually(lambda: at_rest(app, db), 3)
     left = len(working(app, db))
     got = f"{left} transactions are still open" if left else "no connection was kept open"
@@ -151,7 +155,7 @@ def test_long_query_is_ended(limited, db, product, locked):
     did = "an order waits for a locked row, STATEMENT_TIMEOUT is 1 s"
     with locked(product["id"]):
         order = Burst(limited, [order_request(limited, product)])
-        arrived = eventually(lambda: working(limited, db))
+        arrived = eventually(lambda: queued(limited, db))
         ended = eventually(lambda: not running(db, [pid for pid, *_ in arrived]), 6)
     answer = order.answers()[0]
     expect(arrived, did, "no query in PostgreSQL", "one that waits")
@@ -256,15 +260,15 @@ def expect_503(answer: Answer | None, did: str) -> None:
 
 
 def activity(app, db) -> list[tuple]:
-    """(pid, application_name, state) of the app's own connections, as PostgreSQL tells."""
+    """pid, application_name, state and wait_event_type of the app's own connections."""
     process = psutil.Process(app.server.process.pid)
     family = [process, *process.children(recursive=True)]
     ports = {c.laddr.port for p in family for c in p.net_connections("tcp") if c.laddr}
     rows = db.query(
-        "SELECT pid, application_name, state, client_port FROM pg_stat_activity"
+        "SELECT pid, application_name, state, wait_event_type, client_port FROM pg_stat_activity"
         " WHERE datname = current_database() AND backend_type = 'client backend'"
     )
-    return [row[:3] for row in rows if row[3] in ports]
+    return [row[:4] for row in rows if row[4] in ports]
 
 
 def backends(app, db) -> set[int]:
@@ -274,6 +278,11 @@ def backends(app, db) -> set[int]:
 def working(app, db) -> list[tuple]:
     """Those in a query or in a transaction: not at rest in the pool."""
     return [row for row in activity(app, db) if row[2] != "idle"]
+
+
+def queued(app, db) -> list[tuple]:
+    """Those that wait for a lock."""
+    return [row for row in activity(app, db) if row[3] == "Lock"]
 
 
 def running(db, pids: list[int]) -> int:
