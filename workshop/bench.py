@@ -43,6 +43,7 @@ class Plan:
     connections: tuple[int, ...] = (1, 50, 100, 200, 500, 1000)
     sync_connections: tuple[int, ...] = (1, 50, 1000)
     sweep: float = 1.6
+    opening: float = 0.0006  # more warm-up for each connection of the sweep
     sweep_rounds: int = 3
     sizes: tuple[int, ...] = techniques.SIZES
     fill: float = 1.0  # until a new pool is full
@@ -52,6 +53,7 @@ class Plan:
         run = OVERHEAD + self.warmup
         pair = 2 * self.rounds * (run + self.short)
         cells = 4 * len(self.connections) * (run + self.sweep)
+        cells += 4 * sum(self.connections) * self.opening
         sync = len(self.sync_connections) * (run + self.sweep + 1)
         size = OVERHEAD + self.fill + self.short + 1.2
         return {
@@ -78,6 +80,7 @@ SHORT = Plan(
     sweep=0.4,
     sweep_rounds=1,
     sizes=(2, 20),
+    opening=0.0003,
     fill=0.3,
 )
 PARTS = {

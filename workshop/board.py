@@ -11,7 +11,7 @@ from rich.text import Text
 
 
 class TimeLeft(ProgressColumn):
-    """From the planned seconds of what is still to come, not from the speed so far."""
+    """Told by the board: the parts move in steps, which rich would take for their speed."""
 
     max_refresh = 0.5
 
@@ -25,6 +25,7 @@ class Board:
 
     def __init__(self, planned: dict[str, float]):
         self.planned, self.done, self.part, self.begun = planned, 0.0, None, 0.0
+        self.started = time.monotonic()
         self.console = Console()
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -45,8 +46,10 @@ class Board:
         self.progress.stop()
 
     def left(self) -> float:
-        """Seconds until the end, as planned."""
-        return sum(self.planned.values()) - self.reached()
+        """Seconds until the end: as planned, or at the pace so far where that is slower."""
+        reached = self.reached()
+        pace = (time.monotonic() - self.started) / reached if reached > 5 else 1
+        return (sum(self.planned.values()) - reached) * max(1, pace)
 
     def reached(self) -> float:
         """Planned seconds that are done; a part that takes longer waits just below its end."""
@@ -85,4 +88,5 @@ class Board:
             table.add_column(header, justify="right" if number else "left", no_wrap=not number)
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
+        self.console.print(title, style="bold", highlight=False, markup=False)
         self.console.print(table)

@@ -36,7 +36,8 @@ async def overlap(stand, plan) -> dict:
         for name, n in order.sample(cells, len(cells)):
             if name == SYNC and n not in plan.sync_connections:
                 continue
-            run = {"connections": n, "seconds": plan.sweep, "warmup": plan.warmup}
+            warmup = plan.warmup + n * plan.opening
+            run = {"connections": n, "seconds": plan.sweep, "warmup": warmup}
             result = await stand.run(name, "/async", **run, rest=name != SYNC)
             if name == SYNC:
                 stand.end(name)  # a new one is quicker than to wait for all that queue there
