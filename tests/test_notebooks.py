@@ -24,6 +24,7 @@ from workshop.telling import nearness
 
 NOTEBOOKS = [pytest.param(path, id=path.stem) for path in jupyter.notebooks()]
 LONGEST = 12  # lines of a cell
+PROSE = {"jupyter": {"source_hidden": True}, "tags": ["prose"]}  # its text is shown, not its code
 FIGURE = re.compile(r"\d[\d,.]*\s*(ms|s|seconds?|requests?|reports?|rounds?|times|%|percent|MB)\b")
 # Run last in each notebook, before its own last cell could have closed anything again.
 WITNESS = """
@@ -89,7 +90,7 @@ def test_is_committed_as_written(path):
     nbformat.validate(notebook)
     for cell in notebook.cells:
         assert not cell.get("outputs") and cell.get("execution_count") is None
-        assert cell.metadata == {}
+        assert cell.metadata in ({}, PROSE)
     assert notebook.metadata.kernelspec.name == "python3"
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert set(notebook.metadata.language_info) == {"name"}

@@ -93,10 +93,16 @@ def executed(path: Path, extra: str = "", **variables: str):
 
 
 def page(found, title: str) -> str:
-    """An executed notebook as one HTML file that needs nothing from elsewhere."""
-    from nbconvert import HTMLExporter
+    """An executed notebook as one HTML file that needs nothing from elsewhere.
 
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
-    exporter.embed_images = True
+    Of cells with the tag `prose`, which only write text, the text is shown and not the code.
+    """
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    config = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {"prose"}}})
+    exporter = HTMLExporter(
+        config=config, mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url=""
+    )
     text, _ = exporter.from_notebook_node(found, {"metadata": {"name": title}})
     return re.sub(r"<script[^>]+src=[^>]*>\s*</script>", "", text)

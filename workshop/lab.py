@@ -94,9 +94,11 @@ class Lab:
         arguments = {"folder": str(folder), "number": number, "mistake": mistake}
         found = self._call("serve", **arguments, settings=settings)
         name = mistake or folder.name
-        words = "".join(f", {key}={value}" for key, value in settings.items())
-        why = f"\n  {mistakes.mistake(number, mistake).mistake}" if mistake else ""
-        self.say(f"{name}{words}: started for this notebook at {found['url']}{why}")
+        self.say(f"{name}: started for this notebook at {found['url']}")
+        if mistake:
+            self.say(f"  {mistakes.mistake(number, mistake).mistake}")
+        if settings:
+            self.say("  with " + ", ".join(f"{key}={value}" for key, value in settings.items()))
         database = plain_url(self.environment["DATABASE_URL"])
         return Served(name, found["url"], database, found["pid"], Path(found["log"]))
 

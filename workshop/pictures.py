@@ -8,6 +8,7 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -24,7 +25,6 @@ STYLE = {
     "axes.spines.right": False,
     "axes.titlesize": 12,
     "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "svg.fonttype": "path",
@@ -47,6 +47,10 @@ class Picture:
         data = base64.b64encode(self.svg()).decode()
         alt = html.escape(self.text, quote=True)
         return f'<img alt="{alt}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
+
+
+def headline(figure: Figure, title: str) -> None:
+    figure.suptitle(title, x=0.01, ha="left", size=13, weight="bold")
 
 
 def timeline(groups: Mapping[str, Sequence], title: str) -> Picture:
@@ -72,7 +76,7 @@ def timeline(groups: Mapping[str, Sequence], title: str) -> Picture:
             panel.margins(x=0.01)
         panel.set_xlabel("seconds since the first was sent")
         panel.set_xlim(left=0)
-        figure.suptitle(title)
+        headline(figure, title)
     last = {name: max(call.ended for call in calls) for name, calls in groups.items()}
     told = "; ".join(f"{name}: the last ended after {amount(s)} s" for name, s in last.items())
     return Picture(figure, f"{title}. {told}.")
@@ -90,7 +94,7 @@ def bars(
         name: [value] if isinstance(value, int | float) else list(value)
         for name, value in values.items()
     }
-    middles = {name: sorted(many)[len(many) // 2] for name, many in samples.items()}
+    middles = {name: median(many) for name, many in samples.items()}
     with rc_context(STYLE):
         figure = Figure((WIDTH, 1.3 + 0.5 * len(samples)), layout="constrained")
         axes = figure.subplots()
@@ -123,8 +127,9 @@ def bars(
         else:
             axes.set_xlim(0, furthest * 1.14)
         axes.invert_yaxis()
-        axes.set_xlabel(unit + (", each step ten times more" if log else ""))
-        figure.suptitle(title)
+        axes.xaxis.set_major_formatter(lambda value, _: amount(value))
+        axes.set_xlabel(f"{unit} (logarithmic scale)" if log else unit)
+        headline(figure, title)
     told = "; ".join(f"{name}: {amount(value)} {unit}" for name, value in middles.items())
     return Picture(figure, f"{title}. {told}.")
 
@@ -158,7 +163,7 @@ def curves(
             axes.set_xlim(left=0)
         axes.grid(color="#DDDDDD", lw=0.6)
         axes.set_axisbelow(True)
-        figure.suptitle(title)
+        headline(figure, title)
         if limit or len(series) > 1:
             axes.legend(frameon=False)
     told = "; ".join(
