@@ -64,6 +64,19 @@ def test_checks_look_at_the_work_once_there_is_some():
         learner.app_of(step(2), "no-such-folder")
 
 
+def test_reset_forgets_what_the_checks_said_of_the_old_work():
+    learner.start(step(2))
+    progress.record(2, [Outcome(c, passed=True) for c in step(2).checks.values()])
+    learner.reset(step(2))
+    kept = progress.read()["2"]
+    assert "passed" not in kept
+    assert "finished" in kept  # the solution may still be seen
+
+
+def test_only_code_is_compared():
+    assert learner.code(step(2).path) == {"api.py", "app.py", "server.py", "shop.py"}
+
+
 def test_hints_are_about_the_first_failing_check_and_end():
     checks = list(step(2).checks.values())
     progress.record(2, [Outcome(c, passed=c is not checks[1]) for c in checks])

@@ -20,6 +20,11 @@ def folder(step: Step) -> Path:
     return WORK / step.folder
 
 
+def code(app: Path) -> set[str]:
+    """The names of the Python files of an app folder, without the alternatives to its server."""
+    return {path.name for path in app.glob("*.py")}
+
+
 def app_of(step: Step, given: str | None) -> Path:
     """The folder to check: the one given, else the learner's work, else the step itself."""
     if given:
@@ -50,6 +55,8 @@ def start(step: Step) -> Path:
     half.rename(target)
     with progress.of_step(step.number) as kept:
         kept.setdefault("started", time.time())
+        for old in ("checked", "passed", "failed"):  # said of work that is put aside
+            kept.pop(old, None)
     return target
 
 

@@ -93,7 +93,7 @@ def solution(number: int):
 def _deserved(number: int) -> bool:
     """Whether the checks passed, or the learner says yes, or asked before."""
     with progress.of_step(number) as kept:
-        if kept.get("checked") and not kept.get("failed"):
+        if "finished" in kept:
             return True
         if sys.stdin.isatty():
             return click.confirm("Checks still fail. Do you want to see the solution?")
@@ -102,13 +102,22 @@ def _deserved(number: int) -> bool:
 
 
 def compare(old: Path, new: Path) -> None:
-    """Show the difference between two folders, as git shows it."""
+    """Show how the code of two app folders differs, as git shows it; lessons and tasks do not."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     colour = ["--color"] if coloured else []
-    command = ["git", "--no-pager", "diff", "--no-index", *colour, "--", shown(old), shown(new)]
+    alike = True
     sys.stdout.flush()
-    if subprocess.run(command, cwd=ROOT, check=False).returncode > 1:
-        raise WorkshopError("git could not compare the two folders: see its message above.")
+    for name in sorted(learner.code(old) | learner.code(new)):
+        sides = [
+            shown(side / name) if (side / name).exists() else os.devnull for side in (old, new)
+        ]
+        command = ["git", "--no-pager", "diff", "--no-index", *colour, "--", *sides]
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if code > 1:
+            raise WorkshopError("git could not compare the two folders: see its message above.")
+        alike = alike and not code
+    if alike:
+        click.echo(f"The code in {shown(old)}/ and {shown(new)}/ is the same.")
 
 
 @click.command("progress")
@@ -123,10 +132,11 @@ def progress_():
 def _progress_line(s, kept: dict) -> str:
     own = set(s.checks)
     passed = len(own & set(kept.get("passed", [])))
-    mark = click.style("✓", fg="green") if passed == len(own) and own else " "
+    if s.before is None:
+        return f"  {s.folder:<20}to be read"
+    mark = click.style("✓", fg="green") if passed == len(own) else " "
     checks = f"{passed} of {len(own)}"
-    minutes = "-"
-    if "started" in kept and "checked" in kept:
-        minutes = f"{(kept.get('finished', kept['checked']) - kept['started']) / 60:.0f}"
+    end = kept.get("finished", kept.get("checked"))
+    minutes = f"{(end - kept['started']) / 60:.0f}" if end and "started" in kept else "-"
     hints, runs = kept.get("asked", 0), kept.get("runs", 0)
     return f"{mark} {s.folder:<20}{checks:<11}{hints:<7}{runs:<6}{minutes}"
