@@ -185,3 +185,15 @@ def test_ctrl_c_leaves_the_committed_results_and_no_process():
     assert "Traceback" not in said
     assert not running(family)
     assert [path.read_bytes() for path in files] == before
+
+
+def test_a_quick_run_measures_and_writes_beside_the_committed_results(tmp_path, monkeypatch):
+    before = readme.README.read_bytes(), readme.RESULTS.read_bytes()
+    monkeypatch.setattr(bench, "PARTS", {"token": bench.PARTS["token"]})
+    monkeypatch.setattr(bench, "QUICK", tmp_path / "quick")
+    assert bench.main(quick=True) == tmp_path / "quick"
+    found = json.loads((tmp_path / "quick/results.json").read_text())
+    assert found["quick"]
+    assert [side["requests"] > 0 for side in found["token"]["sides"]] == [True, True]
+    assert charts.digest(found) in (tmp_path / "quick/token.svg").read_text()
+    assert (readme.README.read_bytes(), readme.RESULTS.read_bytes()) == before
