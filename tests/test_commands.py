@@ -113,6 +113,24 @@ def test_a_taken_port_is_told(services):
     assert f"Port {port} is taken" in shown
 
 
+def test_no_colour_where_none_is_wanted():
+    inside, outside = os.openpty()
+    env = os.environ | {"NO_COLOR": "1"}
+    command = [sys.executable, "-m", "workshop", "diff", "9"]
+    subprocess.run(command, cwd=ROOT, env=env, stdout=outside, stderr=outside, check=False)
+    shown = os.read(inside, 1000).decode()
+    os.close(outside)
+    os.close(inside)
+    assert "There is no step 9" in shown
+    assert "\033[" not in shown
+
+
+def test_diff_shows_code_alone():
+    _, shown = said("diff", "2")
+    assert "README.md" not in shown
+    assert "alternatives" not in shown
+
+
 def test_diff_shows_the_one_technique():
     code, shown = said("diff", "2")
     assert code == 0
