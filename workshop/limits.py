@@ -64,7 +64,8 @@ def waiting(connections: int, wait: float) -> Limit:
     Little's law: J. D. C. Little, "A Proof for the Queuing Formula: L = λW", Operations Research 9
     (1961).
     """
-    return Limit(f"{connections} connections / {wait:g} s of waiting", connections / wait)
+    many = "1 connection" if connections == 1 else f"{connections} connections"
+    return Limit(f"{many} / {wait:g} s of waiting", connections / wait)
 
 
 async def no_op(url: str, path: str = "/", **options) -> Limit:

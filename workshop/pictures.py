@@ -17,7 +17,7 @@ from workshop.telling import amount
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 MARKS = ["o", "s", "^", "D", "v", "P"]
-GREY = "#555555"
+GREY, REFUSED = "#555555", "#BBBBBB"
 WIDTH = 7.6  # inches
 STYLE = {
     "font.size": 11,
@@ -56,7 +56,7 @@ def headline(figure: Figure, title: str) -> None:
 def timeline(groups: Mapping[str, Sequence], title: str) -> Picture:
     """When each request began and ended: a bar for each Call, a panel for each group."""
     with rc_context(STYLE):
-        heights = [max(1.2, 0.5 + 0.16 * len(calls)) for calls in groups.values()]
+        heights = [min(2.4, 0.7 + 0.14 * len(calls)) for calls in groups.values()]
         figure = Figure((WIDTH, sum(heights) + 0.9), layout="constrained")
         panels = figure.subplots(
             len(groups), 1, sharex=True, squeeze=False, height_ratios=heights
@@ -67,14 +67,15 @@ def timeline(groups: Mapping[str, Sequence], title: str) -> Picture:
                 range(1, len(calls) + 1),
                 [call.took for call in calls],
                 left=[call.begun for call in calls],
-                color=[colour if call.status < 400 else "#BBBBBB" for call in calls],
+                color=[colour if call.status < 400 else REFUSED for call in calls],
                 height=0.7,
             )
             panel.set(title=name, ylabel="request")
             panel.set_yticks([1, len(calls)] if len(calls) > 1 else [1])
             panel.invert_yaxis()
-            panel.margins(x=0.01)
-        panel.set_xlabel("seconds since the first was sent")
+            panel.margins(x=0.01, y=0.03)
+        refused = any(call.status >= 400 for calls in groups.values() for call in calls)
+        panel.set_xlabel("seconds since the first was sent" + " (grey: refused)" * refused)
         panel.set_xlim(left=0)
         headline(figure, title)
     last = {name: max(call.ended for call in calls) for name, calls in groups.items()}
