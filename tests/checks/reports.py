@@ -112,7 +112,7 @@ def differing(first: bytes, second: bytes) -> str:
 def rubbish() -> dict[str, bytes]:
     foreign = {"report": [], "generated_at": datetime.now(UTC).isoformat()}
     return {
-        "bytes": b"\xff\xfe\x00",
+        "bytes": b"\xff\xfe\xfd",
         "nothing": b"",
         "object": b'{"message": "rubbish"}',
         "array": b"[]",
