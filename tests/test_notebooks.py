@@ -7,8 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import nbformat
 import psutil
 import pytest
@@ -17,9 +20,12 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient.exceptions import CellExecutionError
 
 from workshop import jupyter
+from workshop.commands.notebooks import _await, _command
+from workshop.lab import step_that_runs
 from workshop.mistakes import mistakes
 from workshop.paths import ROOT
-from workshop.steps import steps
+from workshop.server import free_port
+from workshop.steps import Step, steps
 from workshop.telling import nearness
 
 NOTEBOOKS = [pytest.param(path, id=path.stem) for path in jupyter.notebooks()]
@@ -245,3 +251,67 @@ def test_copies_are_laid_once_and_never_overwritten(tmp_path, monkeypatch):
     mine = tmp_path / "work" / jupyter.notebooks()[0].name
     mine.write_text("mine")
     assert jupyter.copies() == [] and mine.read_text() == "mine"
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """A function: from now on the port of a step is answered, as `make step` would, by this."""
+    servers = []
+
+    def begin(text: str) -> int:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        monkeypatch.setattr(Step, "port", property(lambda self: server.server_port))
+        return server.server_port
+
+    yield begin
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_uses_the_step_that_make_step_runs(answering):
+    port = answering('{"step": "step03_pooling"}')
+    found = step_that_runs(steps()[2])
+    assert (found.url, found.pid, found.own) == (f"http://127.0.0.1:{port}", os.getpid(), False)
+    assert step_that_runs(steps()[1]) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "no JSON", '{"step": null}'])
+def test_uses_nothing_else_that_runs_there(answering, text):
+    answering(text)
+    assert step_that_runs(steps()[2]) is None
+
+
+def test_jupyterlab_wants_the_token_and_has_this_python(tmp_path):
+    port, token = free_port(), "a-token-for-this-test"
+    process = subprocess.Popen(
+        _command(port, "notebooks"),
+        env=os.environ | jupyter.environment() | {"JUPYTER_TOKEN": token},
+        stdout=(tmp_path / "log").open("wb"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        _await(process, port)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            assert client.get("/api/contents").status_code == 403
+            client.headers["Authorization"] = f"token {token}"
+            specs = client.get("/api/kernelspecs").json()
+            assert client.get("/api/contents/notebooks").json()["content"]
+        assert specs["kernelspecs"]["python3"]["spec"]["argv"][0] == sys.executable
+        listening = psutil.Process(process.pid).net_connections("tcp")
+        assert {item.laddr.ip for item in listening if item.status == "LISTEN"} == {"127.0.0.1"}
+    finally:
+        process.terminate()
+        process.wait()

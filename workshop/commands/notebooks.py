@@ -78,7 +78,7 @@ def _lab(where: str) -> None:
         url = f"http://127.0.0.1:{port}/lab/tree/{where}?token={token}"
         click.echo(f"JupyterLab runs at\n\n  {click.style(url, fg='green', bold=True)}\n")
         click.echo(f"What it says is in {log.relative_to(ROOT)}. Ctrl-C ends it.")
-        if sys.stdout.isatty():
+        if _has_a_screen():
             click.launch(url)
         process.wait()
     except KeyboardInterrupt:
@@ -86,6 +86,12 @@ def _lab(where: str) -> None:
     finally:
         process.terminate()
         process.wait()
+
+
+def _has_a_screen() -> bool:
+    """Whether a browser can be opened: else a text browser might take over the terminal."""
+    screen = {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    return sys.stdout.isatty() and (sys.platform == "darwin" or bool(screen))
 
 
 def _command(port: int, where: str) -> list[str]:
