@@ -72,14 +72,14 @@ SHORT = Plan(
     rounds=5,
     warmup=0.1,
     short=0.2,
-    journey=0.25,
-    slow=0.5,
-    latency=0.5,
-    connections=(50, 1000),
-    sync_connections=(50,),
+    journey=0.2,
+    slow=0.4,
+    latency=0.4,
+    connections=(50, 500),
+    sync_connections=(),
     sweep=0.4,
     sweep_rounds=1,
-    sizes=(2, 20),
+    sizes=(10,),
     opening=0.0003,
     fill=0.3,
 )
@@ -156,7 +156,8 @@ def write(results: dict, folder: Path) -> None:
 
 def redraw() -> None:
     """Charts and tables again from the results that are there."""
-    write(json.loads((FOLDER / "results.json").read_text()), FOLDER)
+    if readme.RESULTS.exists():
+        write(json.loads(readme.RESULTS.read_text()), FOLDER)
     readme.renew()
 
 

@@ -76,14 +76,7 @@ class Board:
 
     def show(self, title: str, headers: list[str], rows: list[list[str]]) -> None:
         """Print one table; the first column is text, the others are figures."""
-        table = Table(
-            title=title,
-            title_justify="left",
-            title_style="bold",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 2, 0, 0),
-            pad_edge=False,
-        )
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
         for number, header in enumerate(headers):
             table.add_column(header, justify="right" if number else "left", no_wrap=not number)
         for row in rows:
