@@ -64,7 +64,8 @@ def run(
 class Prepared:
     """The checks in a process of their own, which waits with everything imported for `run`.
 
-    For who checks again and again, that is sooner by a second. `run` or `stop` ends it.
+    For who checks again and again, that is sooner by a second. `run` or `stop` ends it; until
+    then `wanted` may be put into another order.
     """
 
     def __init__(self, number, app, only=None, junit=None, services=None):
@@ -116,7 +117,7 @@ class Prepared:
         hear = {"note": note, "say": say}
         try:
             with contextlib.suppress(BrokenPipeError):  # pytest has ended: told below
-                os.write(self.gate, b"go")
+                os.write(self.gate, json.dumps([check.id for check in self.wanted]).encode())
             outcomes = _collect(self.wanted, self.events, tell, begins, hear)
             self.process.wait()
         finally:

@@ -8,6 +8,7 @@ import termios
 import threading
 import tty
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from workshop.steps import Step, checks_up_to
 # File systems that tell of no changes: network drives, Windows's under WSL, those of virtual
 # machines.
 SILENT = ("nfs", "cifs", "smb", "9p", "fuse", "drvfs", "vboxsf", "afp", "virtiofs", "prl_fs")
+SPARE = 2  # seconds into a run, after which the next one is made ready
 KEYS = "save: check again   h: hint   d: diff to the finished step   q: quit"
 
 
@@ -36,21 +38,20 @@ class Watch:
         self.failed: list[str] = kept.get("failed", [])
         self.events: queue.Queue[str] = queue.Queue()
         self.running: checking.Prepared | None = None
+        self.spare: checking.Prepared | None = None  # imported, for the next save
         self.stopping = threading.Event()
 
     def run(self) -> None:
         """Raises WorkshopError where the services cannot start."""
-        with private(say=click.echo) as services, _keys(self._hear):
-            checks = checking.Prepared(
-                self.step.number, self.folder, self._wanted(), None, services
-            )
+        with private(say=click.echo) as services, _keys(self._hear), ThreadPoolExecutor(1) as aside:
+            ready = aside.submit(self._prepare, services)
             threading.Thread(target=self._watch_files, daemon=True).start()
             event = "save"
             try:
                 while event != "q":
                     if event == "save":
-                        self._check(checks)
-                        checks = self._prepare(services)
+                        self._check(ready.result(), services)
+                        ready = aside.submit(self._prepare, services)
                     elif event == "h":
                         self._hint()
                     elif event == "d":
@@ -61,7 +62,9 @@ class Watch:
                 click.echo()
             finally:
                 self.stopping.set()
-                checks.stop()
+                ready.result().stop()
+                if self.spare:
+                    self.spare.stop()
 
     def _hear(self, event: str) -> None:
         """Take a key or a save; both may come while the checks run."""
@@ -80,8 +83,8 @@ class Watch:
     def _prepare(self, services) -> checking.Prepared:
         """Make all ready for the next save: services that an interrupted run stopped, a database
         without orders, and the checks, imported."""
-        # The checks import while the database is copied.
-        checks = checking.Prepared(self.step.number, self.folder, self._wanted(), None, services)
+        self._import(services)  # goes on while the database is copied
+        checks, self.spare = self.spare, None
         try:
             services.start(lambda text: None)
             services.fresh_database()
@@ -90,10 +93,15 @@ class Watch:
             raise
         return checks
 
+    def _import(self, services) -> None:
+        self.spare = self.spare or checking.Prepared(
+            self.step.number, self.folder, self._wanted(), None, services
+        )
+
     def _wanted(self) -> list[checking.Check]:
         return sorted(checks_up_to(self.step.number), key=self._urgency)
 
-    def _check(self, checks: checking.Prepared) -> None:
+    def _check(self, checks: checking.Prepared, services) -> None:
         """Failing checks first; ends at the next save."""
         while not self.events.empty() and self.events.queue[0] == "save":
             self.events.get()  # saves until now are in what is checked now
@@ -105,6 +113,10 @@ class Watch:
             outcomes.append(outcome)
             self._draw(outcomes, len(checks.wanted))
 
+        checks.wanted = self._wanted()
+        # Not at once: the first result comes first.
+        importing = threading.Timer(SPARE, self._import, [services])
+        importing.start()
         self.running = checks
         try:
             checks.run(tell)
@@ -114,6 +126,8 @@ class Watch:
             return
         finally:
             self.running = None
+            importing.cancel()
+            importing.join()
         self.failed = [o.check.id for o in outcomes if not o.passed]
         if self.mine:
             progress.record(self.step.number, outcomes)
