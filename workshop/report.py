@@ -63,7 +63,10 @@ class Report:
         self._end_line()
         self.current = check.step
         heading = f"Step {check.step}: {find_step(check.step).title}"
-        click.echo(f"{heading:<31}", nl=check.step == self.step.number)
+        if check.step == self.step.number:
+            click.echo(heading)
+        else:
+            click.echo(f"{heading:<31}", nl=False)
 
     def _end_line(self) -> None:
         if self.current and self.current != self.step.number:

@@ -71,10 +71,10 @@ def mistake(number: int, name: str | None):
     folder = lay(made)
     services = shared()
     services.start(say=click.echo)
-    click.secho(f"\n{made.mistake}", bold=True)
-    click.echo(made.why)
+    click.secho(f"\n{click.wrap_text(made.mistake, 80)}", bold=True)
+    click.echo(click.wrap_text(made.why, 80))
     after = (
-        f"Look: {made.look}",
+        click.wrap_text(f"Look: {made.look}", 80, "", " " * 6),
         f"Which check sees it: make check N={number} M={name}",
         f"The mistake itself: tests/mistakes/{chosen.folder}/{name}.patch",
     )
