@@ -66,6 +66,18 @@ def test_first_install_lays_down_the_locked_package(root, install):
     assert run_tiny(root) == "tiny runs\n"
 
 
+def test_what_servers_import_is_compiled_wherever_it_may_not_be_later(root, install, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(installing, "USED", "tiny")
+    install.run()
+    assert list((root / ".venv").rglob("tiny.cpython-*.pyc"))
+
+
+def test_every_module_to_compile_can_be_imported():
+    done = subprocess.run([sys.executable, "-c", f"import {installing.USED}"], check=False)
+    assert done.returncode == 0
+
+
 def test_nothing_is_installed_twice(root, install):
     install.run()
     Install(str(root)).run(say=nothing)

@@ -60,6 +60,7 @@ def environment() -> dict[str, str]:
         "JUPYTER_DATA_DIR": str(home),
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "IPYTHONDIR": str(home / "ipython"),
+        "PYTHONDONTWRITEBYTECODE": "",  # a kernel imports much: it starts sooner once compiled
     }
 
 
