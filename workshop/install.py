@@ -25,8 +25,9 @@ NO_NETWORK = re.compile(
 # What servers and checks import: compiled once, every later start is sooner by a second. Python
 # does that by itself, except where PYTHONDONTWRITEBYTECODE is set, as it is in many containers.
 USED = (
-    "flask, flask_sqlalchemy, psycopg2.extras, sqlalchemy.dialects.postgresql.psycopg2, redis, jwt, "
-    "gevent.monkey, gevent.pywsgi, gevent.threadpool, pytest, httpx, aiohttp, psutil, click, rich"
+    "flask, flask_sqlalchemy, psycopg2.extras, sqlalchemy.dialects.postgresql.psycopg2, redis, "
+    "jwt, gevent.monkey, gevent.pywsgi, gevent.threadpool, pytest, httpx, aiohttp, psutil, click, "
+    "rich"
 )
 EXEC = """#!/bin/sh
 '''exec' "%s/bin/python" "$0" "$@"
