@@ -43,12 +43,12 @@ help: ## print this list
 install: ## install what is needed; the others do so by themselves
 	@$(if $(filter wheelhouse,$(MAKECMDGOALS)),unset WHEELHOUSE;) \
 	if test -z "$$PYTHON" && test -x .venv/bin/python && \
-	  .venv/bin/python -I -S workshop/stamp.py; then exit 0; fi; \
+	  .venv/bin/python -I -S workshop/setup/stamp.py; then exit 0; fi; \
 	set -- python3 python3.14 python3.13 python3.12 python3.11; \
 	test -z "$$PYTHON" || set -- "$$PYTHON"; \
 	for python; do \
 	  if "$$python" -c '$(SUPPORTED)' 2>/dev/null; then \
-	    exec "$$python" -I workshop/install.py; \
+	    exec "$$python" -I workshop/setup/install.py; \
 	  fi; \
 	done; \
 	echo "✗ Python 3.11 to 3.14 is needed, not found as $$*: install one, or add PYTHON=/its/path to the command." >&2; \

@@ -1,3 +1,3 @@
-"""The checks are run by workshop/checking.py, each time against one app folder."""
+"""The checks are run by workshop/runner.py, each time against one app folder."""
 
 collect_ignore = ["checks"]

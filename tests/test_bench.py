@@ -10,12 +10,12 @@ import sys
 import psutil
 import pytest
 
-from workshop import bench, charts, readme, tables
-from workshop.board import Board
-from workshop.journey import MIX, limit, share
+from workshop.bench import charts, readme, suite, tables
+from workshop.bench.board import Board
+from workshop.bench.journey import MIX, limit, share
+from workshop.bench.stand import Stand
 from workshop.paths import ROOT
 from workshop.services import private
-from workshop.stand import Stand
 from workshop.steps import step, steps
 
 RENEW = "renew it with `.venv/bin/python -m workshop bench --draw`"
@@ -48,7 +48,7 @@ def test_every_chart_shows_the_committed_results(results):
     named = set(re.findall(r"docs/bench/(\w+\.svg)", readme.README.read_text()))
     assert named == set(tables.CHARTS)
     for name in named:
-        text = (bench.FOLDER / name).read_text()
+        text = (suite.FOLDER / name).read_text()
         assert charts.digest(results) in text, f"{name} shows other results: {RENEW}"
 
 
@@ -56,8 +56,8 @@ def test_the_committed_results_are_of_a_full_run_and_say_of_which_machine(result
     assert not results["quick"]
     assert results["took_seconds"] < 600
     assert set(results["machine"]) == {"cores", "cpu", "memory_gib", "os", "python"}
-    assert set(results["versions"]) == set(bench.PACKAGES)
-    assert set(bench.PARTS) < set(results)
+    assert set(results["versions"]) == set(suite.PACKAGES)
+    assert set(suite.PARTS) < set(results)
 
 
 def test_the_committed_results_hold_nothing_private(results):
@@ -92,7 +92,7 @@ def test_the_nearest_limit_of_the_mix():
 def test_tables_fit_80_columns(results, capsys):
     board = Board({})
     board.console.width = 80
-    for part in bench.PARTS:
+    for part in suite.PARTS:
         for shown in tables.shown(part, results):
             board.show(*shown)
     lines = capsys.readouterr().out.splitlines()
@@ -112,13 +112,13 @@ def test_time_left_is_planned_and_ends_at_zero():
 
 
 def test_a_full_run_is_planned_for_less_than_ten_minutes_and_a_quick_one_for_one():
-    assert sum(bench.Plan().seconds().values()) < 560
-    planned = bench.SHORT.seconds()
-    assert sum(planned[name] for name in planned if name not in bench.ONLY_FULL) < 60
+    assert sum(suite.Plan().seconds().values()) < 560
+    planned = suite.SHORT.seconds()
+    assert sum(planned[name] for name in planned if name not in suite.ONLY_FULL) < 60
 
 
 def test_results_and_charts_are_written_together(results, tmp_path):
-    bench.write(results, tmp_path / "bench")
+    suite.write(results, tmp_path / "bench")
     names = {path.name for path in (tmp_path / "bench").iterdir()}
     assert names == {"results.json", *tables.CHARTS}
     assert json.loads((tmp_path / "bench/results.json").read_text()) == results
@@ -132,7 +132,7 @@ def test_what_cannot_be_drawn_leaves_the_old_results(results, tmp_path, monkeypa
     (tmp_path / "results.json").write_text("old")
     monkeypatch.setattr(charts, "draw", fails)
     with pytest.raises(OSError, match="No space left"):
-        bench.write(results, tmp_path)
+        suite.write(results, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
     assert (tmp_path / "results.json").read_text() == "old"
 
@@ -166,7 +166,7 @@ def stand(tmp_path_factory):
 
 
 def test_ctrl_c_leaves_the_committed_results_and_no_process():
-    files = [readme.README, *sorted(bench.FOLDER.iterdir())]
+    files = [readme.README, *sorted(suite.FOLDER.iterdir())]
     before = [path.read_bytes() for path in files]
     process = subprocess.Popen(
         [sys.executable, "-m", "workshop", "bench"],
@@ -189,9 +189,9 @@ def test_ctrl_c_leaves_the_committed_results_and_no_process():
 
 def test_a_quick_run_measures_and_writes_beside_the_committed_results(tmp_path, monkeypatch):
     before = readme.README.read_bytes(), readme.RESULTS.read_bytes()
-    monkeypatch.setattr(bench, "PARTS", {"token": bench.PARTS["token"]})
-    monkeypatch.setattr(bench, "QUICK", tmp_path / "quick")
-    assert bench.main(quick=True) == tmp_path / "quick"
+    monkeypatch.setattr(suite, "PARTS", {"token": suite.PARTS["token"]})
+    monkeypatch.setattr(suite, "QUICK", tmp_path / "quick")
+    assert suite.main(quick=True) == tmp_path / "quick"
     found = json.loads((tmp_path / "quick/results.json").read_text())
     assert found["quick"]
     assert [side["requests"] > 0 for side in found["token"]["sides"]] == [True, True]

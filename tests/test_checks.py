@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from workshop import checking
+from workshop.checking import runner
 from workshop.steps import steps
 
 SIDE_BY_SIDE = 3  # the checks wait more than they work
@@ -16,10 +16,10 @@ def runs():
     with ThreadPoolExecutor(SIDE_BY_SIDE) as runners:
         futures = {}
         for s in reversed(steps()):
-            futures[s.number, "whole"] = runners.submit(checking.run, s.number, s.path)
+            futures[s.number, "whole"] = runners.submit(runner.run, s.number, s.path)
             if s.before:
                 own = list(s.checks.values())
-                run = runners.submit(checking.run, s.number, s.before.path, own)
+                run = runners.submit(runner.run, s.number, s.before.path, own)
                 futures[s.number, "before"] = run
         yield futures
         runners.shutdown(cancel_futures=True)

@@ -9,11 +9,11 @@ import pytest
 from agreement import WRK, driver, wrk
 from loadserver import serving
 
-from workshop import limits
 from workshop.compare import FASTER, NOISY, SLOWER, Target, compare, compare_sync, ratio_of
 from workshop.errors import WorkshopError
-from workshop.interval import differs, interval, rounds_to_tell
 from workshop.load import load_sync
+from workshop.measuring import limits
+from workshop.measuring.interval import differs, interval, rounds_to_tell
 
 RUNS = 200
 QUICK = {"seconds": 0.2, "warmup": 0.05, "connections": 4, "rounds": 5, "progress": False}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workshop.mistakes import mistakes
+from workshop.checking.mistakes import mistakes
 from workshop.paths import ROOT
 from workshop.steps import steps
 

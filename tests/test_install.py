@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import tiny
 
-from workshop import install as installing
-from workshop.install import Install, InstallError
 from workshop.paths import ROOT
-from workshop.stamp import VERSION
+from workshop.setup import install as installing
+from workshop.setup.install import Install, InstallError
+from workshop.setup.stamp import VERSION
 
 LOCK = (ROOT / "requirements.txt").read_text()
 UV = Path(sys.executable).parent / "uv"
@@ -34,9 +34,9 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     root = tmp_path / "a clone"
-    (root / "workshop").mkdir(parents=True)
-    for name in ("__init__.py", "stamp.py", "install.py"):
-        shutil.copy(ROOT / "workshop" / name, root / "workshop")
+    (root / "workshop" / "setup").mkdir(parents=True)
+    for name in ("__init__.py", "setup/stamp.py", "setup/install.py"):
+        shutil.copy(ROOT / "workshop" / name, root / "workshop" / name)
     tiny.lock(root / "requirements.txt", tiny.wheel(root / "wheels"))
     return root
 
@@ -47,7 +47,7 @@ def install(root):
 
 
 def command(root: Path) -> list[str]:
-    return [sys.executable, "-I", str(root / "workshop" / "install.py")]
+    return [sys.executable, "-I", str(root / "workshop" / "setup" / "install.py")]
 
 
 def run_tiny(root: Path) -> str:
@@ -164,7 +164,7 @@ def test_of_two_at_once_one_waits_and_installs_nothing(root, install):
 
 def test_the_python_of_the_check_needs_no_site(root, install):
     install.run()
-    check = [install.python, "-I", "-S", str(root / "workshop" / "stamp.py")]
+    check = [install.python, "-I", "-S", str(root / "workshop" / "setup" / "stamp.py")]
     assert subprocess.run(check).returncode == 0
     Path(install.stamp).unlink()
     assert subprocess.run(check).returncode == 1

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from workshop.__main__ import COMMANDS
-from workshop.mistakes import mistakes
+from workshop.checking.mistakes import mistakes
+from workshop.learning.timetable import GUIDE, renewed, timetables
 from workshop.paths import ROOT
 from workshop.steps import steps
-from workshop.timetable import GUIDE, renewed, timetables
 
 TEXT = GUIDE.read_text()
 TIMETABLES = [pytest.param(t, id=t.title) for t in timetables()]

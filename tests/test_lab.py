@@ -16,15 +16,15 @@ from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from leftovers import alive, gone
 
-from workshop import jupyter
 from workshop.commands.notebooks import _await, _command
-from workshop.lab import step_that_runs
+from workshop.notebooks import jupyter
+from workshop.notebooks.lab import step_that_runs
 from workshop.paths import ROOT
 from workshop.server import free_port
 from workshop.steps import Step, steps
 
 START = """
-from workshop.lab import Lab
+from workshop.notebooks.lab import Lab
 lab = Lab(say=lambda text: None)
 shop = lab.serve(1)
 print("PIDS", *lab.pids())
@@ -98,7 +98,10 @@ def await_text(client, sent: str, text: str) -> None:
 
 
 def test_a_new_lab_closes_the_one_before():
-    code = "from workshop.lab import Lab; a, b = Lab(), Lab(); print('PIDS', a.process.poll())"
+    code = (
+        "from workshop.notebooks.lab import Lab\n"
+        "a, b = Lab(), Lab(); print('PIDS', a.process.poll())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from workshop import learner, progress
-from workshop.checking import Outcome
+from workshop.checking.runner import Outcome
 from workshop.errors import WorkshopError
+from workshop.learning import learner, progress
 from workshop.steps import step
 
 

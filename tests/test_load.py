@@ -17,13 +17,13 @@ import pytest
 from loadserver import serving
 from rich.console import Console
 
-from workshop.bar import bar
 from workshop.errors import WorkshopError
-from workshop.latency import Latencies, needed
 from workshop.load import Login, Request, load, load_sync
-from workshop.machine import fingerprint
+from workshop.measuring.bar import bar
+from workshop.measuring.latency import Latencies, needed
+from workshop.measuring.machine import fingerprint
+from workshop.measuring.result import CLOSED
 from workshop.paths import ROOT
-from workshop.result import CLOSED
 
 SHORT = {"seconds": 0.2, "warmup": 0.0, "connections": 4}
 
@@ -141,7 +141,7 @@ def test_awaits_beside_other_work(url):
 
 def drivers(process=None) -> list[psutil.Process]:
     children = (process or psutil.Process()).children()
-    return [child for child in children if "workshop.driver" in child.cmdline()]
+    return [child for child in children if "workshop.measuring.driver" in child.cmdline()]
 
 
 def test_cancelling_stops_the_driver(url):

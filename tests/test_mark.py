@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workshop import marking
+from workshop.checking import marking
 from workshop.errors import WorkshopError
 from workshop.steps import step
 

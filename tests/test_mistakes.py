@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 import pytest
 
-from workshop import checking, report
-from workshop.mistakes import FOLDER, apply, mistakes
+from workshop.checking import report, runner
+from workshop.checking.mistakes import FOLDER, apply, mistakes
 from workshop.steps import checks_up_to, steps
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
@@ -40,7 +40,7 @@ def outcomes(request):
 def _check(mistake):
     with tempfile.TemporaryDirectory() as folder:
         app = apply(mistake, Path(folder) / mistake.step.folder)
-        return checking.run(mistake.step.number, app, only=_met_by(mistake))
+        return runner.run(mistake.step.number, app, only=_met_by(mistake))
 
 
 def _met_by(mistake):

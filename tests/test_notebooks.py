@@ -10,10 +10,10 @@ import pytest
 from leftovers import alive, gone
 from nbclient.exceptions import CellExecutionError
 
-from workshop import jupyter
-from workshop.mistakes import mistakes
+from workshop.checking.mistakes import mistakes
+from workshop.notebooks import jupyter
+from workshop.notebooks.telling import nearness
 from workshop.steps import steps
-from workshop.telling import nearness
 
 NOTEBOOKS = [pytest.param(path, id=path.stem) for path in jupyter.notebooks()]
 LONGEST = 12  # lines of a cell

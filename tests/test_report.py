@@ -3,8 +3,8 @@
 import click
 import pytest
 
-from workshop import report
-from workshop.checking import Outcome
+from workshop.checking import report
+from workshop.checking.runner import Outcome
 from workshop.paths import ROOT
 from workshop.steps import checks_up_to, step, steps
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from workshop import watch
-from workshop.mistakes import apply, mistake
+from workshop.checking import watch
+from workshop.checking.mistakes import apply, mistake
 from workshop.paths import ROOT
 from workshop.steps import step
 
@@ -22,7 +22,7 @@ PATIENCE = 120  # seconds for anything to appear: the machine may be busy
 START = """
 import sys
 from pathlib import Path
-from workshop import progress
+from workshop.learning import progress
 progress.FILE = Path(sys.argv.pop(1))  # not the learner's
 from workshop.__main__ import main
 sys.exit(main())

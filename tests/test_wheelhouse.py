@@ -5,9 +5,9 @@ import sys
 import pytest
 import tiny
 
-from workshop import wheelhouse
 from workshop.errors import WorkshopError
-from workshop.wheelhouse import Target, collect, everywhere, lacking, locked
+from workshop.setup import wheelhouse
+from workshop.setup.wheelhouse import Target, collect, everywhere, lacking, locked
 
 
 @pytest.fixture

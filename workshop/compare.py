@@ -15,12 +15,12 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from workshop.bar import bar
 from workshop.errors import WorkshopError
-from workshop.interval import differs, interval, rounds_to_tell
 from workshop.load import Login, Request, load
-from workshop.machine import fingerprint
-from workshop.result import Result
+from workshop.measuring.bar import bar
+from workshop.measuring.interval import differs, interval, rounds_to_tell
+from workshop.measuring.machine import fingerprint
+from workshop.measuring.result import Result
 
 FEWEST = 5  # rounds; with fewer no order of the values is rare enough to mean anything
 FASTER, SLOWER, NOISY = "faster", "slower", "too noisy to tell"

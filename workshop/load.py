@@ -3,11 +3,11 @@
     await load("http://127.0.0.1:8002/async", connections=50, seconds=3)  # in a notebook
     load_sync("http://127.0.0.1:8002", [Request(path="/products/{id}", ids=(1, 5000))], rate=200)
 
-The load is made by a process of its own (`workshop/driver.py`), so that neither a notebook nor a
-bench is what is measured. Closed loop: every connection asks again as soon as it is answered; for
-throughput. Open loop (`rate`): requests are due at fixed times whether or not the server keeps up,
-and latency counts from when a request was due; for latency under a given rate, and the only one
-that shows a stall in full.
+The load is made by a process of its own (`workshop/measuring/driver.py`), so that neither a
+notebook nor a bench is what is measured. Closed loop: every connection asks again as soon as it is
+answered; for throughput. Open loop (`rate`): requests are due at fixed times whether or not the
+server keeps up, and latency counts from when a request was due; for latency under a given rate, and
+the only one that shows a stall in full.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ import threading
 from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
 
-from workshop.bar import bar
 from workshop.errors import WorkshopError
-from workshop.machine import fingerprint
+from workshop.measuring.bar import bar
+from workshop.measuring.machine import fingerprint
+from workshop.measuring.result import Result
 from workshop.paths import ROOT
-from workshop.result import Result
 
 WARMUP = 0.5
 LONG = 3  # seconds from which a bar is shown
@@ -117,7 +117,7 @@ class Run:
         self.shown = long if progress is None else progress
         self.answer: dict | None = None
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workshop.driver"],
+            [sys.executable, "-m", "workshop.measuring.driver"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Fixtures of the checks. They run against one app folder: workshop/checking.py says which."""
+"""Fixtures of the checks. They run against one app folder: workshop/runner.py says which."""
 
 import json
 import os

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from workshop import checking, learner, progress
-from workshop import mistakes as known
+from workshop.checking import mistakes as known
+from workshop.checking import runner
+from workshop.checking.report import Report
 from workshop.commands import number
 from workshop.errors import WorkshopError
+from workshop.learning import learner, progress
 from workshop.paths import STATE
-from workshop.report import Report
 from workshop.steps import step, steps
 
 
@@ -26,7 +27,7 @@ def check(number: int, app: str | None, name: str | None, report: str | None):
     shown = Report(chosen, folder)
     shown.begin()
     junit = Path(report).resolve() if report else None
-    outcomes = checking.run(
+    outcomes = runner.run(
         number, folder, tell=shown.outcome, junit=junit, begins=shown.begins, say=click.echo
     )
     passed = all(outcome.passed for outcome in outcomes)
@@ -50,7 +51,7 @@ def _advice(number: int, passed: bool) -> str:
 @click.option("--app", envvar="APP", help="The folder to watch.")
 def watch(number: int, app: str | None):
     """Check again on every save."""
-    from workshop.watch import Watch
+    from workshop.checking.watch import Watch
 
     chosen = step(number)
     Watch(chosen, learner.app_of(chosen, app)).run()
@@ -101,7 +102,7 @@ def lay(mistake: known.Mistake) -> Path:
 @click.option("--dir", "folder", envvar="DIR", help="The folder of submissions.")
 def mark(number: int, folder: str | None):
     """Check many learners' work side by side, and write one table."""
-    from workshop import marking
+    from workshop.checking import marking
 
     if not folder:
         raise WorkshopError(f"Name the folder of submissions: make mark N={number} DIR=folder")
@@ -123,7 +124,7 @@ def mark(number: int, folder: str | None):
 @click.option("--rounds", envvar="ROUNDS", type=int, default=20, help="How often.")
 def test_flakiness(number: int, rounds: int):
     """Run a step's checks many times with all cores busy."""
-    from workshop import flakiness
+    from workshop.checking import flakiness
 
     def tell(done: int, failed: list[str]) -> None:
         click.echo(f"round {done} of {rounds}: {', '.join(failed) or 'all pass'}")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from workshop import learner, progress
 from workshop.commands import number
 from workshop.errors import WorkshopError
+from workshop.learning import learner, progress
 from workshop.paths import ROOT, shown
 from workshop.steps import Check, step, steps
 

@@ -8,7 +8,7 @@ import click
 @click.command()
 def doctor():
     """Is this machine fit for the workshop? Paste what it prints when you ask for help."""
-    from workshop import doctor
+    from workshop.setup import doctor
 
     unwell = 0
     for finding in doctor.examine():
@@ -27,6 +27,6 @@ def doctor():
 @click.option("--this", envvar="THIS", is_flag=True, help="For this machine alone.")
 def wheelhouse(folder: str, this: bool):
     """Collect every wheel of the class's platforms, for an install without a network."""
-    from workshop.wheelhouse import collect
+    from workshop.setup.wheelhouse import collect
 
     collect(Path(folder), this_machine=this, say=click.echo)

@@ -46,11 +46,11 @@ def compare(numbers: str, path: str, connections: int, seconds: float):
 @click.option("--draw", is_flag=True, help="Charts and tables from the results that are there.")
 def bench(quick: bool, draw: bool):
     """Measure all steps and each technique; renew docs/bench/ and the table in README.md."""
-    from workshop import bench as benches
+    from workshop.bench import suite
     from workshop.paths import ROOT
 
     if draw:
-        benches.redraw()
+        suite.redraw()
         return
-    folder = benches.main(quick)
+    folder = suite.main(quick)
     click.echo(f"Results and charts are in {folder.relative_to(ROOT)}/.")

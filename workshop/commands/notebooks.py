@@ -9,9 +9,9 @@ import time
 
 import click
 
-from workshop import jupyter
 from workshop.commands import number
 from workshop.errors import WorkshopError
+from workshop.notebooks import jupyter
 from workshop.paths import ROOT, STATE
 from workshop.server import free_port, listening
 

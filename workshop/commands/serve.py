@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from workshop import progress
 from workshop import server as servers
 from workshop.commands import number
 from workshop.errors import WorkshopError
+from workshop.learning import progress
 from workshop.paths import ROOT, STATE
 from workshop.steps import step as find_step
 
@@ -89,7 +89,7 @@ def psql():
 @click.command("redis-cli")
 def redis_cli():
     """A Redis prompt on the cache."""
-    from workshop.prompt import run
+    from workshop.learning.prompt import run
     from workshop.services import shared
 
     running = shared()

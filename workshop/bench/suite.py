@@ -16,12 +16,12 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from workshop import journey, readme, tables, techniques
-from workshop.board import Board
-from workshop.machine import fingerprint
+from workshop.bench import journey, readme, tables, techniques
+from workshop.bench.board import Board
+from workshop.bench.stand import SETTINGS, Stand
+from workshop.measuring.machine import fingerprint
 from workshop.paths import ROOT, STATE
 from workshop.services import private
-from workshop.stand import SETTINGS, Stand
 
 FOLDER = ROOT / "docs" / "bench"
 QUICK = STATE / "bench-quick"
@@ -140,7 +140,7 @@ async def all_parts(stand: Stand, plan: Plan, board: Board, results: dict) -> No
 
 def write(results: dict, folder: Path) -> None:
     """Put results.json and the charts in their place: all of them, or, on an error, none."""
-    from workshop import charts  # matplotlib takes seconds to import
+    from workshop.bench import charts  # matplotlib takes seconds to import
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=".bench-") as name:

@@ -12,12 +12,12 @@ import aiohttp
 import psutil
 import psycopg2
 
-from workshop import mistakes
+from workshop.checking import mistakes
 from workshop.compare import Comparison
 from workshop.compare import compare as compare_sides
 from workshop.errors import WorkshopError
 from workshop.load import load
-from workshop.result import Result
+from workshop.measuring.result import Result
 from workshop.server import Server
 from workshop.services import Services
 from workshop.serving import serve

@@ -12,11 +12,11 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from workshop.machine import sentence
-from workshop.pictures import COLOURS, GREY, MARKS, STYLE
+from workshop.bench.tables import CHARTS, labels
+from workshop.measuring.machine import sentence
+from workshop.notebooks.pictures import COLOURS, GREY, MARKS, STYLE
+from workshop.notebooks.telling import amount
 from workshop.steps import step
-from workshop.tables import CHARTS, labels
-from workshop.telling import amount
 
 WIDTH = 8.6  # inches
 LOOK = STYLE | {"figure.facecolor": "none", "svg.hashsalt": "bench", "axes.titlesize": 11}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from workshop.checking import Outcome
+from workshop.checking.runner import Outcome
 from workshop.paths import shown
 from workshop.steps import Check, Step, checks_up_to
 from workshop.steps import step as find_step

@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 
-from workshop import mistakes
+from workshop.checking import mistakes
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
 from workshop.services.daemon import ports
@@ -61,7 +61,7 @@ class Lab:
             Lab.current.close()
         self.say, self.numbers, self.answers = say, count(1), queue.Queue()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workshop.keeper"],
+            [sys.executable, "-m", "workshop.notebooks.keeper"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -10,11 +10,11 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 
 from workshop.compare import Comparison
-from workshop.interval import interval
-from workshop.limits import Limit, bare_query
 from workshop.load import Login, Request
-from workshop.machine import cores
-from workshop.result import Result
+from workshop.measuring.interval import interval
+from workshop.measuring.limits import Limit, bare_query
+from workshop.measuring.machine import cores
+from workshop.measuring.result import Result
 from workshop.steps import Step, steps
 
 CONNECTIONS = 50

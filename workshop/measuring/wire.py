@@ -6,7 +6,7 @@ import selectors
 import socket
 import struct
 
-from workshop.http1 import CHUNKED, UNTIL_CLOSE, BadAnswer, Head, chunks_end, parse_head
+from workshop.measuring.http1 import CHUNKED, UNTIL_CLOSE, BadAnswer, Head, chunks_end, parse_head
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 SAFE = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}

@@ -3,8 +3,8 @@
 import html
 from dataclasses import dataclass, field
 
-from workshop.latency import Latencies, needed
-from workshop.machine import sentence
+from workshop.measuring.latency import Latencies, needed
+from workshop.measuring.machine import sentence
 
 NEAR_LIMIT = 0.85  # of one core; above it, a single-threaded client begins to queue its own work
 

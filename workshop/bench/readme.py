@@ -3,11 +3,7 @@
 import json
 import re
 
-from workshop.compare import figure
-from workshop.machine import sentence
-from workshop.paths import ROOT
-from workshop.steps import step, steps
-from workshop.tables import (
+from workshop.bench.tables import (
     CHARTS,
     SERVERS,
     WHAT,
@@ -17,6 +13,10 @@ from workshop.tables import (
     overlap,
     ratio_text,
 )
+from workshop.compare import figure
+from workshop.measuring.machine import sentence
+from workshop.paths import ROOT
+from workshop.steps import step, steps
 
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "bench" / "results.json"

@@ -1,8 +1,8 @@
 """The process that makes the load: one thread and one selector, to outrun the servers.
 
-Run as `python -m workshop.driver`: one line of JSON in on stdin (see `load.py`), lines of JSON out
-on stdout: progress, then the result. When stdin closes, it stops and gives what it has: so it never
-outlives the one who asked.
+Run as `python -m workshop.measuring.driver`: one line of JSON in on stdin (see `load.py`), lines of
+JSON out on stdout: progress, then the result. When stdin closes, it stops and gives what it has: so
+it never outlives the one who asked.
 """
 
 import gc
@@ -15,9 +15,9 @@ import time
 from array import array
 from collections import Counter, deque
 
-from workshop.http1 import PREPARED, BadAnswer, prepared
-from workshop.usage import Usage
-from workshop.wire import Closed, Wire
+from workshop.measuring.http1 import PREPARED, BadAnswer, prepared
+from workshop.measuring.usage import Usage
+from workshop.measuring.wire import Closed, Wire
 
 SECOND = 1_000_000_000
 SWEEP = SECOND // 20  # how often timeouts are looked for, and stdin

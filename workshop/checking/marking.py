@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from workshop import checking
+from workshop.checking import runner
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
 from workshop.steps import Step, checks_up_to
@@ -51,7 +51,7 @@ def mark(
     submissions: Path,
     tell: Callable[[Mark], None] = lambda mark: None,
     limit: float = LIMIT,
-    only: list[checking.Check] | None = None,
+    only: list[runner.Check] | None = None,
 ) -> list[Mark]:
     """Mark every folder in `submissions`; `tell` hears each mark as it comes.
 
@@ -88,9 +88,7 @@ def mark_one(step: Step, folder: Path, limit: float, only=None) -> Mark:
         # A link could lead out of the submission: links stay links, to be broken in the copy.
         shutil.copytree(app, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         try:
-            outcomes = checking.run(
-                step.number, copy, wanted, note=result.notes.append, limit=limit
-            )
+            outcomes = runner.run(step.number, copy, wanted, note=result.notes.append, limit=limit)
             result.failing = [o.check.title for o in outcomes if not o.passed]
         except WorkshopError as error:
             result.notes.append(str(error))

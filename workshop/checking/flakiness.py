@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from workshop import checking
+from workshop.checking import runner
 from workshop.steps import Step
 
 
@@ -15,7 +15,7 @@ def runs(step: Step, rounds: int, tell: Callable[[int, list[str]], None]) -> Cou
     failures: Counter[str] = Counter()
     with busy_cores():
         for number in range(1, rounds + 1):
-            outcomes = checking.run(step.number, step.path)
+            outcomes = runner.run(step.number, step.path)
             failed = [outcome.check.id for outcome in outcomes if not outcome.passed]
             failures.update(failed)
             tell(number, failed)

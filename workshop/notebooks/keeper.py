@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from workshop import mistakes
+from workshop.checking import mistakes
 from workshop.errors import WorkshopError
 from workshop.server import Server
 from workshop.services import Services, private

@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 import watchfiles
 
-from workshop import checking, learner, progress, report
+from workshop.checking import report, runner
 from workshop.commands.learn import compare, hints
 from workshop.errors import WorkshopError
+from workshop.learning import learner, progress
 from workshop.paths import shown
 from workshop.services import private
 from workshop.steps import Step, checks_up_to
@@ -37,8 +38,8 @@ class Watch:
         kept = progress.read().get(str(step.number), {}) if self.mine else {}
         self.failed: list[str] = kept.get("failed", [])
         self.events: queue.Queue[str] = queue.Queue()
-        self.running: checking.Prepared | None = None
-        self.spare: checking.Prepared | None = None  # imported, for the next save
+        self.running: runner.Prepared | None = None
+        self.spare: runner.Prepared | None = None  # imported, for the next save
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -80,7 +81,7 @@ class Watch:
         ):
             self._hear("save")
 
-    def _prepare(self, services) -> checking.Prepared:
+    def _prepare(self, services) -> runner.Prepared:
         """Make all ready for the next save: services that an interrupted run stopped, a database
         without orders, and the checks, imported."""
         self._import(services)  # goes on while the database is copied
@@ -94,22 +95,22 @@ class Watch:
         return checks
 
     def _import(self, services) -> None:
-        self.spare = self.spare or checking.Prepared(
+        self.spare = self.spare or runner.Prepared(
             self.step.number, self.folder, self._wanted(), None, services
         )
 
-    def _wanted(self) -> list[checking.Check]:
+    def _wanted(self) -> list[runner.Check]:
         return sorted(checks_up_to(self.step.number), key=self._urgency)
 
-    def _check(self, checks: checking.Prepared, services) -> None:
+    def _check(self, checks: runner.Prepared, services) -> None:
         """Failing checks first; ends at the next save."""
         while not self.events.empty() and self.events.queue[0] == "save":
             self.events.get()  # saves until now are in what is checked now
         click.clear()
         click.secho(f"Checking {shown(self.folder)} ({len(checks.wanted)} checks) …", bold=True)
-        outcomes: list[checking.Outcome] = []
+        outcomes: list[runner.Outcome] = []
 
-        def tell(outcome: checking.Outcome) -> None:
+        def tell(outcome: runner.Outcome) -> None:
             outcomes.append(outcome)
             self._draw(outcomes, len(checks.wanted))
 
@@ -136,7 +137,7 @@ class Watch:
     def _urgency(self, check) -> tuple[bool, bool]:
         return check.id not in self.failed, check.step != self.step.number
 
-    def _draw(self, outcomes: list[checking.Outcome], total: int, done: bool = False) -> None:
+    def _draw(self, outcomes: list[runner.Outcome], total: int, done: bool = False) -> None:
         """What passes in one line, the other failures by title, the first one whole."""
         if not done and not sys.stdout.isatty():
             return  # nothing can be drawn over

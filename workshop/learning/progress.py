@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workshop.checking import Outcome
+from workshop.checking.runner import Outcome
 from workshop.paths import STATE
 
 FILE = STATE / "progress.json"

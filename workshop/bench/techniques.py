@@ -3,9 +3,9 @@
 import random
 import statistics
 
-from workshop.journey import LOGIN, WAIT, errors, side
-from workshop.limits import bare_query, waiting
+from workshop.bench.journey import LOGIN, WAIT, errors, side
 from workshop.load import Request
+from workshop.measuring.limits import bare_query, waiting
 
 LOOKUP = Request(path="/products/{id}", ids=(1, 5000))
 LOOKUP_SQL = "SELECT id, name, category, price_cents, stock FROM products WHERE id = 7"

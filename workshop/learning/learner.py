@@ -6,8 +6,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from workshop import progress
 from workshop.errors import WorkshopError
+from workshop.learning import progress
 from workshop.paths import ROOT, shown
 from workshop.steps import Check, Step
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from workshop.errors import WorkshopError
 from workshop.load import load
-from workshop.result import Result
+from workshop.measuring.result import Result
 
 
 @dataclass

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # -I leaves it out
-from workshop.stamp import ROOT, VERSION, Stamp, read
+# -I leaves the project out of the path.
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
+from workshop.setup.stamp import ROOT, VERSION, Stamp, read
 
 OLDEST_UV = (0, 5)
 AGAIN = "run make again to go on from there."

@@ -1,0 +1,1 @@
+"""Below load.py and compare.py: the driver, its results, intervals, limits, this machine."""
