@@ -9,7 +9,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 from sqlalchemy.exc import IntegrityError
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.security import check_password_hash, generate_password_hash
+from werkzeug.security import check_password_hash
 
 import shop
 import tokens
@@ -19,8 +19,9 @@ DEFAULTS = {
     "LOGIN_WINDOW": 60,  # seconds
     **tokens.DEFAULTS,
 }
-# Hashed where there is no such user, in the form that the table has: both take the same time.
-NOBODY = generate_password_hash(secrets.token_hex(), "scrypt:32768:8:1")
+# Compared with where there is no such user: no password's hash, but in the form that the table has,
+# so that both take the same time.
+NOBODY = f"scrypt:32768:8:1${secrets.token_hex(8)}${secrets.token_hex(64)}"
 # Hashing is work, not waiting: it belongs beside the hub, not in it. 32 MB for each thread.
 THREADS = min(4, os.cpu_count() or 2)
 hashing, turns = ThreadPool(THREADS), BoundedSemaphore(THREADS)

@@ -1,38 +1,111 @@
-"""Every step passes its checks and those before it; and fails those of the step after it."""
+"""Every step passes its checks; every mistake is caught by exactly those that it names.
 
+A step is checked with the checks of all steps up to it, and the step before with its own, which
+all must fail. A mistake meets the checks of its own step and those that it names; with THOROUGH=1
+those of all steps before it too, which takes three times as long. What a learner is then shown is
+stored beside the mistake; UPDATE_TRANSCRIPTS=1 stores it again after a change.
+"""
+
+import os
+import random
+import re
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import click
 import pytest
 
-from workshop.checking import runner
-from workshop.steps import steps
+from workshop.checking import report, runner
+from workshop.checking.mistakes import FOLDER, apply, mistakes
+from workshop.steps import checks_up_to, steps
 
-SIDE_BY_SIDE = 3  # the checks wait more than they work
+THOROUGH = bool(os.environ.get("THOROUGH"))
+SIDE_BY_SIDE = int(os.environ.get("SIDE_BY_SIDE", "6"))  # the checks wait more than they work
+
+
+def whole(step):
+    """The step, with all checks up to its own."""
+    return runner.run(step.number, step.path)
+
+
+def before(step):
+    """The step before, with the checks of the step."""
+    return runner.run(step.number, step.before.path, only=list(step.checks.values()))
+
+
+def mistake(mistake):
+    """The step with the mistake in it."""
+    number = mistake.step.number
+    met = [
+        check
+        for check in checks_up_to(number)
+        if THOROUGH or check.step == number or check.id in mistake.fails
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        return runner.run(number, apply(mistake, Path(folder) / mistake.step.folder), only=met)
+
+
+RUNS = {"whole": whole, "before": before, "mistake": mistake}
 
 
 @pytest.fixture(scope="module")
-def runs():
-    """Both runs of every step, as futures: (step number, "whole" or "before")."""
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as runners:
-        futures = {}
-        for s in reversed(steps()):
-            futures[s.number, "whole"] = runners.submit(runner.run, s.number, s.path)
-            if s.before:
-                own = list(s.checks.values())
-                run = runners.submit(runner.run, s.number, s.before.path, own)
-                futures[s.number, "before"] = run
-        yield futures
-        runners.shutdown(cancel_futures=True)
+def outcomes(request):
+    """outcomes(kind, subject): what the checks said; all selected run, side by side, from now."""
+    items = [i for i in request.session.items if i.path == request.path and hasattr(i, "callspec")]
+    wanted = [pair for item in items for pair in item.callspec.params.items()]
+    random.shuffle(
+        wanted
+    )  # some steps mostly wait, others mostly work: together they fill the cores
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        runs = {(kind, s.path): pool.submit(RUNS[kind], s) for kind, s in wanted}
+        yield lambda kind, subject: runs[kind, subject.path].result()
+        pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("step", steps(), ids=lambda s: s.folder)
-def test_step_passes_all_checks_up_to_its_own(step, runs):
-    failed = [o for o in runs[step.number, "whole"].result() if not o.passed]
+@pytest.mark.parametrize("whole", steps(), ids=lambda s: s.folder)
+def test_step_passes_all_checks_up_to_its_own(whole, outcomes):
+    failed = [o for o in outcomes("whole", whole) if not o.passed]
     assert not failed, "\n\n".join(f"{o.check.id}\n{o.message}" for o in failed)
 
 
-@pytest.mark.parametrize("step", steps()[1:], ids=lambda s: s.folder)
-def test_step_before_fails_every_check_of_the_step_by_assertion(step, runs):
-    outcomes = runs[step.number, "before"].result()
-    assert [o.check.id for o in outcomes if o.passed] == []
-    assert [o.check.id for o in outcomes if not o.by_assertion] == []
+@pytest.mark.parametrize("before", steps()[1:], ids=lambda s: s.folder)
+def test_step_before_fails_every_check_of_the_step_by_assertion(before, outcomes):
+    found = outcomes("before", before)
+    assert [o.check.id for o in found if o.passed] == []
+    assert [o.check.id for o in found if not o.by_assertion] == []
+
+
+@pytest.mark.parametrize("mistake", mistakes(), ids=lambda m: f"{m.step.folder}-{m.name}")
+def test_mistake_is_caught_by_the_checks_it_names(mistake, outcomes):
+    failed = [outcome for outcome in outcomes("mistake", mistake) if not outcome.passed]
+    assert {outcome.check.id for outcome in failed} == mistake.fails
+    assert all(outcome.by_assertion for outcome in failed)
+    shown = masked("\n\n".join(report.failure(outcome) for outcome in failed)) + "\n"
+    if os.environ.get("UPDATE_TRANSCRIPTS"):
+        mistake.transcript.write_text(shown)
+    assert mistake.transcript.exists(), "run once with UPDATE_TRANSCRIPTS=1"
+    assert shown == mistake.transcript.read_text()
+
+
+def masked(text: str) -> str:
+    """The text without colours, line breaks inside of a sentence, and varying numbers."""
+    plain = re.sub(r"\n {13}", " ", click.unstyle(text))
+    return re.sub(r"\d+(\.\d+)?", "#", plain)
+
+
+def test_every_check_is_proven_by_a_mistake():
+    for step in steps():
+        proven = {check for mistake in mistakes() for check in mistake.fails}
+        assert set(step.checks) <= proven, f"no mistake fails these checks of {step.folder}"
+
+
+def test_every_mistake_names_checks_that_exist():
+    known = {check for step in steps() for check in step.checks}
+    for mistake in mistakes():
+        assert mistake.fails <= known, f"{mistake.name} names a check that does not exist"
+
+
+def test_no_transcript_is_left_without_its_mistake():
+    transcripts = {path.with_suffix("") for path in FOLDER.rglob("*.txt")}
+    assert transcripts <= {path.with_suffix("") for path in FOLDER.rglob("*.patch")}

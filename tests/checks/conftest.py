@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from workshop.services import Services, private
 STEP = int(os.environ["CHECK_STEP"])
 FOLDER = Path(os.environ["CHECK_APP"])
 OUTPUT = 16 * 2**20  # bytes that an app may print
+# Who runs the checks stops them with it; what a shell puts into the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 EVENTS = os.fdopen(int(os.environ["CHECK_EVENTS"]), "w", buffering=1)
 
 

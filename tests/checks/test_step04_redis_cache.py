@@ -250,11 +250,12 @@ def test_hung_redis_is_not_waited_for(app, db, redis, product, services):
     expect_report(warm(app), db, "Redis hung, an order came, Redis goes on, GET /data")
 
 
-def test_hung_redis_is_left_alone(launch, product):
+def test_hung_redis_is_left_alone(launch, db, product):
     with deaf_server() as (port, connections):
         app = launch(fresh=True, REDIS_URL=f"redis://127.0.0.1:{port}/0")
-        app.get("/data")
-        did = "REDIS_URL is a server that never says a word; GET /data, then 20 orders"
+        silent = "REDIS_URL is a server that never says a word"
+        expect_report(app.get("/data"), db, f"{silent}; GET /data")
+        did = f"{silent}; GET /data, then 20 orders"
         asked = 0
         for _ in range(20):
             before = len(connections)
