@@ -15,7 +15,7 @@ from workshop.errors import WorkshopError
 from workshop.paths import ROOT
 from workshop.steps import Step, checks_up_to
 
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 4
 LIMIT = 180  # seconds for one submission
 COLUMNS = ("submission", "verdict", "passed", "failed", "seconds", "failing checks", "notes")
 STYLE = (

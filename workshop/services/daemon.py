@@ -112,13 +112,11 @@ class Daemon:
         It tells of a server that we cannot see, as one in a container that shares the clone.
         """
         with self.folder.with_suffix(".claim").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not wait(lambda: _locked(file), seconds=2):  # a server that ends lets go last of all
                 raise WorkshopError(
                     f"{self.title} already works on {self.folder}, in another container or for "
                     "another user: stop it there first."
-                ) from error
+                )
             yield file
 
     def _taken(self) -> str:
@@ -136,6 +134,15 @@ class Daemon:
         lines = [line for line in text.splitlines() if line.strip()]
         told = next((line for line in lines if "FATAL" in line or "rror" in line), "no message")
         return f"{self.title} did not start ({told.strip()}): more is in {self.log}"
+
+
+def _locked(file) -> bool:
+    """Lock the file, unless somebody else holds the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def in_folder(folder: Path, names: set[str]) -> list[psutil.Process]:
