@@ -6,6 +6,7 @@ so that they are readable on a dark page too. Bars begin at 0; log axes say that
 
 import hashlib
 import json
+import textwrap
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -20,7 +21,7 @@ from workshop.steps import step
 
 WIDTH = 8.6  # inches
 LOOK = STYLE | {"figure.facecolor": "none", "svg.hashsalt": "bench", "axes.titlesize": 11}
-WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 WHISKER = "Whiskers: 95 % interval"
 WHISKERS = {
     "overlap.svg": "Whiskers: lowest and highest round",
@@ -51,7 +52,8 @@ def frame(figure: Figure, title: str, footer: str) -> None:
     """The title above, a footer below, both on a white sheet with round corners."""
     inch = 1 / figure.get_figheight()
     figure.text(0.025, 1 - 0.32 * inch, title, fontweight="bold", fontsize=12)
-    figure.text(0.025, 0.16 * inch, footer, fontsize=8, color=GREY)
+    lines = textwrap.fill(footer, 135)  # as many letters as there is room for
+    figure.text(0.025, 0.09 * inch, lines, fontsize=8, color=GREY, va="bottom")
     sheet = FancyBboxPatch(
         (0, 0), 1, 1, "round,pad=0,rounding_size=0.015",
         mutation_aspect=figure.get_figwidth() * inch,
