@@ -54,9 +54,7 @@ def outcomes(request):
     """outcomes(kind, subject): what the checks said; all selected run, side by side, from now."""
     items = [i for i in request.session.items if i.path == request.path and hasattr(i, "callspec")]
     wanted = [pair for item in items for pair in item.callspec.params.items()]
-    random.shuffle(
-        wanted
-    )  # some steps mostly wait, others mostly work: together they fill the cores
+    random.shuffle(wanted)  # some mostly wait, others mostly work: mixed, they fill the cores
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         runs = {(kind, s.path): pool.submit(RUNS[kind], s) for kind, s in wanted}
         yield lambda kind, subject: runs[kind, subject.path].result()
