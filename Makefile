@@ -32,6 +32,7 @@ endif
 WORKSHOP = .venv/bin/python -m workshop
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 TESTS = .venv/bin/python -m pytest tests
+WORKERS = 6# the checks wait more than they work
 UV = .venv/bin/uv
 
 .PHONY: help install $(NUMBERED) notebooks handout bench services stop psql redis-cli doctor
@@ -127,7 +128,8 @@ clean: install ## stop services, remove caches, .workshop/; never work/
 	@exec $(WORKSHOP) clean
 
 test: install ## run everything: checks, mistakes, tooling, notebooks
-	@exec $(TESTS)
+	@$(TESTS) -m "not alone" -n $(WORKERS) --dist loadgroup
+	@exec $(TESTS) -m alone
 
 test-flakiness: install ## run the checks 20 times with all cores busy
 	@exec $(WORKSHOP) test-flakiness

@@ -9,6 +9,7 @@ import sys
 
 import psutil
 import pytest
+from leftovers import gone
 
 from workshop.bench import charts, readme, suite, tables
 from workshop.bench.board import Board
@@ -17,6 +18,8 @@ from workshop.bench.stand import Stand
 from workshop.paths import ROOT
 from workshop.services import private
 from workshop.steps import step, steps
+
+pytestmark = pytest.mark.alone
 
 RENEW = "renew it with `.venv/bin/python -m workshop bench --draw`"
 
@@ -142,18 +145,13 @@ def test_text_outside_the_markers_is_kept():
     assert readme.between(text, "steps", r"n\ew") == text.replace("old", r"n\ew")
 
 
-def running(family: list) -> list:
-    """Those that have not ended; one that nobody has asked for its exit code has."""
-    return [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-
-
 @pytest.mark.parametrize("name", ["threads", "gunicorn", "quart", "nagle_on"])
 def test_every_server_of_the_bench_answers_and_ends(stand, name):
     server = stand.server(name)
     family = psutil.Process(server.process.pid).children(recursive=True)
     stand.end(name)
     assert server.process.poll() is not None
-    assert not running(family)
+    assert gone([process.pid for process in family])
     assert name not in stand.servers
 
 
@@ -183,7 +181,7 @@ def test_ctrl_c_leaves_the_committed_results_and_no_process():
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in said
-    assert not running(family)
+    assert gone([process.pid for process in family])
     assert [path.read_bytes() for path in files] == before
 
 

@@ -7,11 +7,7 @@ stored beside the mistake; UPDATE_TRANSCRIPTS=1 stores it again after a change.
 """
 
 import os
-import random
 import re
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import click
 import pytest
@@ -21,62 +17,26 @@ from workshop.checking.mistakes import FOLDER, apply, mistakes
 from workshop.steps import checks_up_to, steps
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
-SIDE_BY_SIDE = int(os.environ.get("SIDE_BY_SIDE", "6"))  # the checks wait more than they work
 
 
-def whole(step):
-    """The step, with all checks up to its own."""
-    return runner.run(step.number, step.path)
-
-
-def before(step):
-    """The step before, with the checks of the step."""
-    return runner.run(step.number, step.before.path, only=list(step.checks.values()))
-
-
-def mistake(mistake):
-    """The step with the mistake in it."""
-    number = mistake.step.number
-    met = [
-        check
-        for check in checks_up_to(number)
-        if THOROUGH or check.step == number or check.id in mistake.fails
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        return runner.run(number, apply(mistake, Path(folder) / mistake.step.folder), only=met)
-
-
-RUNS = {"whole": whole, "before": before, "mistake": mistake}
-
-
-@pytest.fixture(scope="module")
-def outcomes(request):
-    """outcomes(kind, subject): what the checks said; all selected run, side by side, from now."""
-    items = [i for i in request.session.items if i.path == request.path and hasattr(i, "callspec")]
-    wanted = [pair for item in items for pair in item.callspec.params.items()]
-    random.shuffle(wanted)  # some mostly wait, others mostly work: mixed, they fill the cores
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        runs = {(kind, s.path): pool.submit(RUNS[kind], s) for kind, s in wanted}
-        yield lambda kind, subject: runs[kind, subject.path].result()
-        pool.shutdown(cancel_futures=True)
-
-
-@pytest.mark.parametrize("whole", steps(), ids=lambda s: s.folder)
-def test_step_passes_all_checks_up_to_its_own(whole, outcomes):
-    failed = [o for o in outcomes("whole", whole) if not o.passed]
+@pytest.mark.parametrize("step", steps(), ids=lambda s: s.folder)
+def test_step_passes_all_checks_up_to_its_own(step):
+    failed = [o for o in runner.run(step.number, step.path) if not o.passed]
     assert not failed, "\n\n".join(f"{o.check.id}\n{o.message}" for o in failed)
 
 
-@pytest.mark.parametrize("before", steps()[1:], ids=lambda s: s.folder)
-def test_step_before_fails_every_check_of_the_step_by_assertion(before, outcomes):
-    found = outcomes("before", before)
+@pytest.mark.parametrize("step", steps()[1:], ids=lambda s: s.folder)
+def test_step_before_fails_every_check_of_the_step_by_assertion(step):
+    found = runner.run(step.number, step.before.path, only=list(step.checks.values()))
     assert [o.check.id for o in found if o.passed] == []
     assert [o.check.id for o in found if not o.by_assertion] == []
 
 
 @pytest.mark.parametrize("mistake", mistakes(), ids=lambda m: f"{m.step.folder}-{m.name}")
-def test_mistake_is_caught_by_the_checks_it_names(mistake, outcomes):
-    failed = [outcome for outcome in outcomes("mistake", mistake) if not outcome.passed]
+def test_mistake_is_caught_by_the_checks_it_names(mistake, tmp_path):
+    app = apply(mistake, tmp_path / mistake.step.folder)
+    outcomes = runner.run(mistake.step.number, app, only=met(mistake))
+    failed = [outcome for outcome in outcomes if not outcome.passed]
     assert {outcome.check.id for outcome in failed} == mistake.fails
     assert all(outcome.by_assertion for outcome in failed)
     shown = masked("\n\n".join(report.failure(outcome) for outcome in failed)) + "\n"
@@ -84,6 +44,15 @@ def test_mistake_is_caught_by_the_checks_it_names(mistake, outcomes):
         mistake.transcript.write_text(shown)
     assert mistake.transcript.exists(), "run once with UPDATE_TRANSCRIPTS=1"
     assert shown == mistake.transcript.read_text()
+
+
+def met(mistake) -> list:
+    """The checks that a mistake meets."""
+    return [
+        check
+        for check in checks_up_to(mistake.step.number)
+        if THOROUGH or check.step == mistake.step.number or check.id in mistake.fails
+    ]
 
 
 def masked(text: str) -> str:

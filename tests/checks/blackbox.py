@@ -156,7 +156,7 @@ def counts(answers: list[Answer | None]) -> str:
     return ", ".join(f"{statuses.count(s)} × {s}" for s in sorted(set(statuses)))
 
 
-def eventually(condition, seconds: float = 10.0, every: float = 0.02):
+def eventually(condition, seconds: float = 10.0, every: float = 0.04):
     """Poll until the condition gives something true; returns that, or the last thing it gave."""
     deadline = time.monotonic() + seconds
     while not (result := condition()) and time.monotonic() < deadline:

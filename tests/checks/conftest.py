@@ -1,9 +1,9 @@
-"""Fixtures of the checks. They run against one app folder: workshop/runner.py says which."""
+"""Fixtures of the checks, which run against one app folder: workshop/checking/ says which."""
 
 import json
 import os
-import signal
 from contextlib import ExitStack
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psycopg2
@@ -18,9 +18,7 @@ from workshop.services import Services, private
 STEP = int(os.environ["CHECK_STEP"])
 FOLDER = Path(os.environ["CHECK_APP"])
 OUTPUT = 16 * 2**20  # bytes that an app may print
-# Who runs the checks stops them with it; what a shell puts into the background ignores it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-EVENTS = os.fdopen(int(os.environ["CHECK_EVENTS"]), "w", buffering=1)
+EVENTS = Connection(int(os.environ["CHECK_EVENTS"]), readable=False)
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +27,7 @@ def services():
     if given := os.environ.get("CHECK_SERVICES"):
         yield Services(*json.loads(given), durable=False)
         return
-    with private(say=lambda text: EVENTS.write(json.dumps({"say": text}) + "\n")) as own:
+    with private(say=lambda text: _send(say=text)) as own:
         yield own
 
 
@@ -60,7 +58,7 @@ def _running(services, tmp_path_factory):
                     )
                 )
                 raise failures[-1] from None
-            stack.callback(_stop, server)
+            stack.callback(_end, server)
             app = App(server, STEP)
             if not fresh:
                 shared[key] = app
@@ -78,10 +76,10 @@ def _environment(services, settings: dict) -> dict[str, str]:
     return services.environment() | {k: str(v) for k, v in given.items() if v is not None}
 
 
-def _stop(server: Server) -> None:
-    server.stop()
+def _end(server: Server) -> None:
+    server.kill()  # whoever checks how it ends does so before; this is sooner
     if server.log.stat().st_size >= OUTPUT // 2:  # shells differ in the unit of their limit
-        EVENTS.write(json.dumps({"note": f"printed {OUTPUT // 2**21} MB or more"}) + "\n")
+        _send(note=f"printed {OUTPUT // 2**21} MB or more")
 
 
 @pytest.fixture
@@ -119,6 +117,12 @@ class Database:
         self.connection = psycopg2.connect(url.replace("+psycopg2", ""), application_name="checks")
         self.connection.autocommit = True
 
+    def alive(self) -> bool:
+        try:
+            return self.value("SELECT 1") == 1
+        except psycopg2.Error:
+            return False
+
     def query(self, sql: str, *values) -> list[tuple]:
         with self.connection.cursor() as cursor:
             cursor.execute(sql, values)
@@ -148,12 +152,25 @@ class Database:
         self.connection.close()
 
 
+@pytest.fixture(scope="session")
+def _database(services):
+    """Gives a connection: the one of the check before, unless PostgreSQL has ended it."""
+    kept: list[Database] = []
+
+    def connect() -> Database:
+        if not (kept and kept[-1].alive()):
+            # PostgreSQL keeps places for its superuser: an app that takes all others stops us not.
+            kept.append(Database(services.postgres.admin("shop")))
+        return kept[-1]
+
+    yield connect
+    for database in kept:
+        database.close()
+
+
 @pytest.fixture
-def db(services):
-    # PostgreSQL keeps places for its superuser: an app that takes all others does not stop us.
-    database = Database(services.postgres.admin("shop"))
-    yield database
-    database.close()
+def db(_database):
+    return _database()
 
 
 @pytest.fixture
@@ -190,8 +207,15 @@ def pytest_runtest_makereport(item, call):
 
 
 def _tell(item, **event) -> None:
-    check = item.originalname.removeprefix("test_")
-    EVENTS.write(json.dumps({"check": check, "case": item.name, **event}) + "\n")
+    _send(check=_check(item), case=item.name, **event)
+
+
+def _send(**event) -> None:
+    EVENTS.send_bytes(json.dumps(event).encode())
+
+
+def _check(item) -> str:
+    return item.originalname.removeprefix("test_")
 
 
 def pytest_runtest_setup(item):
@@ -199,14 +223,4 @@ def pytest_runtest_setup(item):
 
 
 def pytest_collection_finish(session):
-    """Everything is imported: wait until the runner says in which order, or goes away."""
-    names = [item.originalname.removeprefix("test_") for item in session.items]
-    EVENTS.write(json.dumps({"collected": names}) + "\n")
-    gate = os.environ.get("CHECK_GATE")
-    if not gate:
-        return
-    order = os.read(int(gate), 65536)
-    if not order:
-        pytest.exit("the runner has gone")
-    place = {id: number for number, id in enumerate(json.loads(order))}
-    session.items.sort(key=lambda item: place[item.originalname.removeprefix("test_")])
+    _send(collected=[_check(item) for item in session.items])

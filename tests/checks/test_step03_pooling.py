@@ -304,8 +304,8 @@ def at_rest(app, db) -> set[int]:
 
 
 def pause(seconds: float):
-    """Once every 20 ms, for so long."""
+    """Once every 50 ms, for so long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield
-        time.sleep(0.02)
+        time.sleep(0.05)

@@ -1,11 +1,8 @@
 """Run the checks of a step, and of the steps before it, against an app folder."""
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -15,13 +12,13 @@ from pathlib import Path
 
 import psutil
 
+from workshop.checking import session
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
 from workshop.services import Services
 from workshop.steps import Check, checks_up_to
 
 NOT_PASSED_ON = {"DATABASE_URL", "REDIS_URL", "HOST", "PORT", "JWT_SECRET", "JWT_SECRET_PREVIOUS"}
-CHECKS = ROOT / "tests" / "checks"
 
 
 @dataclass
@@ -58,83 +55,62 @@ def run(
     which check runs, `say` what is made ready before. The checks start services of their own
     unless they are given running ones. Raises WorkshopError where the checks could not run.
     """
-    return Prepared(number, app, only, junit, services).run(tell, note, limit, begins, say)
+    return Run(number, app, only, junit, services).outcomes(tell, note, limit, begins, say)
 
 
-class Prepared:
-    """The checks in a process of their own, which waits with everything imported for `run`.
-
-    For who checks again and again, that is sooner by a second. `run` or `stop` ends it; until
-    then `wanted` may be put into another order.
-    """
+class Run:
+    """One run of the checks; `outcomes` follows it to its end."""
 
     def __init__(self, number, app, only=None, junit=None, services=None):
         self.wanted = only if only is not None else checks_up_to(number)
-        reading, writing = os.pipe()
-        gate, self.gate = os.pipe()
         self.log = STATE / "checks.log"
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = _environment(number, app, services)
-        environment |= {"CHECK_EVENTS": str(writing), "CHECK_GATE": str(gate)}
-        self.mark = environment["WORKSHOP_RUN"]
         self.interrupted = False
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                _pytest(self.wanted, junit),
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=[writing, gate],
-            )
-        os.close(writing)
-        os.close(gate)
-        self.events = os.fdopen(reading)
+        environment = _environment(number, app, services)
+        self.mark = environment["WORKSHOP_RUN"]
+        self.process, self.events = session.start(self.wanted, environment, self.log, junit)
 
     def interrupt(self) -> None:
-        """End a run at once, from another thread: `run` then raises WorkshopError.
+        """End it at once, from another thread: `outcomes` then raises WorkshopError.
 
         Services that the checks were given may be stopped by this: start them before the next run.
         """
         self.interrupted = True
         self.process.kill()
 
-    def stop(self) -> int:
-        """End the checks and all that they started; returns how many processes were left over."""
-        if self.gate is not None:
-            os.close(self.gate)
-            self.gate = None
-        _stop(self.process)
-        self.events.close()
-        return end_leftovers(self.mark)
-
-    def run(self, tell, note=_quiet, limit=1800.0, begins=_quiet, say=_quiet) -> list[Outcome]:
-        """Let the checks run: see the function of this name."""
+    def outcomes(self, tell, note=_quiet, limit=1800.0, begins=_quiet, say=_quiet) -> list[Outcome]:
+        """See `run`."""
         late = threading.Event()
-        overdue = threading.Timer(limit, lambda: (late.set(), _stop(self.process)))
+        overdue = threading.Timer(limit, lambda: (late.set(), self._stop()))
         overdue.start()
         hear = {"note": note, "say": say}
         try:
-            with contextlib.suppress(BrokenPipeError):  # pytest has ended: told below
-                os.write(self.gate, json.dumps([check.id for check in self.wanted]).encode())
-            outcomes = _collect(self.wanted, self.events, tell, begins, hear)
-            self.process.wait()
+            outcomes = _collect(self.wanted, _heard(self.events), tell, begins, hear)
+            self.process.join()
         finally:
             overdue.cancel()
-            if self.stop():
+            self._stop()
+            self.events.close()
+            if end_leftovers(self.mark):
                 note("left processes behind")
         if late.is_set():
             note(f"was stopped after {limit:.0f} s")
             message = f"did: ran all checks\ngot: no end after {limit:.0f} s\nexpected: an end"
             return [outcomes.get(c.id) or Outcome(c, False, message) for c in self.wanted]
         missing = [check.id for check in self.wanted if check.id not in outcomes]
-        if missing or self.process.returncode not in (0, 1):
+        if missing or self.process.exitcode not in (0, 1):
             raise WorkshopError(
                 f"The checks could not run (no word of {missing[0] if missing else 'their end'}): "
                 f"see {self.log.relative_to(ROOT)}."
             )
         return [outcomes[check.id] for check in self.wanted]
+
+    def _stop(self) -> None:
+        """Let the checks stop what they started; if they do not, end them."""
+        if self.process.is_alive():
+            os.kill(self.process.pid, signal.SIGINT)
+            self.process.join(30)
+            self.process.kill()
+            self.process.join()
 
 
 def _environment(number: int, app: Path, services: Services | None) -> dict[str, str]:
@@ -152,17 +128,6 @@ def _environment(number: int, app: Path, services: Services | None) -> dict[str,
     }
 
 
-def _stop(process: subprocess.Popen) -> None:
-    """Let the checks stop what they started; if they do not, end them."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def end_leftovers(run: str) -> int:
     """End every process that carries the mark of this run; returns how many there were."""
     found = 0
@@ -176,14 +141,13 @@ def end_leftovers(run: str) -> int:
     return found
 
 
-def _pytest(wanted: list[Check], junit: Path | None) -> list[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += [f"--junitxml={junit}"] if junit else []
-    return command + [f"{_file(check)}::test_{check.id}" for check in wanted]
-
-
-def _file(check: Check) -> Path:
-    return next(CHECKS.glob(f"test_step{check.step:02}_*.py"))
+def _heard(events):
+    """What the checks say, until they end."""
+    while True:
+        try:
+            yield json.loads(events.recv_bytes())
+        except EOFError:
+            return
 
 
 def _collect(wanted, events, tell, begins, hear) -> dict[str, Outcome]:
@@ -192,8 +156,7 @@ def _collect(wanted, events, tell, begins, hear) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     left: dict[str, int] = {}
     clock = time.monotonic()
-    for line in events:
-        event = json.loads(line)
+    for event in events:
         if "collected" in event:
             for id in event["collected"]:
                 left[id] = left.get(id, 0) + 1

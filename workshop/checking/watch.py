@@ -25,7 +25,6 @@ from workshop.steps import Step, checks_up_to
 # File systems that tell of no changes: network drives, Windows's under WSL, those of virtual
 # machines.
 SILENT = ("nfs", "cifs", "smb", "9p", "fuse", "drvfs", "vboxsf", "afp", "virtiofs", "prl_fs")
-SPARE = 2  # seconds into a run, after which the next one is made ready
 KEYS = "save: check again   h: hint   d: diff to the finished step   q: quit"
 
 
@@ -38,8 +37,7 @@ class Watch:
         kept = progress.read().get(str(step.number), {}) if self.mine else {}
         self.failed: list[str] = kept.get("failed", [])
         self.events: queue.Queue[str] = queue.Queue()
-        self.running: runner.Prepared | None = None
-        self.spare: runner.Prepared | None = None  # imported, for the next save
+        self.running: runner.Run | None = None
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -51,7 +49,8 @@ class Watch:
             try:
                 while event != "q":
                     if event == "save":
-                        self._check(ready.result(), services)
+                        ready.result()
+                        self._check(services)
                         ready = aside.submit(self._prepare, services)
                     elif event == "h":
                         self._hint()
@@ -63,9 +62,7 @@ class Watch:
                 click.echo()
             finally:
                 self.stopping.set()
-                ready.result().stop()
-                if self.spare:
-                    self.spare.stop()
+                ready.result()
 
     def _hear(self, event: str) -> None:
         """Take a key or a save; both may come while the checks run."""
@@ -81,58 +78,38 @@ class Watch:
         ):
             self._hear("save")
 
-    def _prepare(self, services) -> runner.Prepared:
-        """Make all ready for the next save: services that an interrupted run stopped, a database
-        without orders, and the checks, imported."""
-        self._import(services)  # goes on while the database is copied
-        checks, self.spare = self.spare, None
-        try:
-            services.start(lambda text: None)
-            services.fresh_database()
-        except BaseException:
-            checks.stop()
-            raise
-        return checks
+    def _prepare(self, services) -> None:
+        """Make all ready for the next save: services that an interrupted run stopped, and a
+        database without orders."""
+        services.start(lambda text: None)
+        services.fresh_database()
 
-    def _import(self, services) -> None:
-        self.spare = self.spare or runner.Prepared(
-            self.step.number, self.folder, self._wanted(), None, services
-        )
-
-    def _wanted(self) -> list[runner.Check]:
-        return sorted(checks_up_to(self.step.number), key=self._urgency)
-
-    def _check(self, checks: runner.Prepared, services) -> None:
+    def _check(self, services) -> None:
         """Failing checks first; ends at the next save."""
         while not self.events.empty() and self.events.queue[0] == "save":
             self.events.get()  # saves until now are in what is checked now
+        wanted = sorted(checks_up_to(self.step.number), key=self._urgency)
         click.clear()
-        click.secho(f"Checking {shown(self.folder)} ({len(checks.wanted)} checks) …", bold=True)
+        click.secho(f"Checking {shown(self.folder)} ({len(wanted)} checks) …", bold=True)
         outcomes: list[runner.Outcome] = []
 
         def tell(outcome: runner.Outcome) -> None:
             outcomes.append(outcome)
-            self._draw(outcomes, len(checks.wanted))
+            self._draw(outcomes, len(wanted))
 
-        checks.wanted = self._wanted()
-        # Not at once: the first result comes first.
-        importing = threading.Timer(SPARE, self._import, [services])
-        importing.start()
-        self.running = checks
+        self.running = run = runner.Run(self.step.number, self.folder, wanted, services=services)
         try:
-            checks.run(tell)
+            run.outcomes(tell)
         except WorkshopError as error:
-            if not checks.interrupted:
+            if not run.interrupted:
                 click.secho(f"✗ {error}", fg="red")
             return
         finally:
             self.running = None
-            importing.cancel()
-            importing.join()
         self.failed = [o.check.id for o in outcomes if not o.passed]
         if self.mine:
             progress.record(self.step.number, outcomes)
-        self._draw(outcomes, len(checks.wanted), done=True)
+        self._draw(outcomes, len(wanted), done=True)
 
     def _urgency(self, check) -> tuple[bool, bool]:
         return check.id not in self.failed, check.step != self.step.number
