@@ -32,7 +32,7 @@ endif
 WORKSHOP = .venv/bin/python -m workshop
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 TESTS = .venv/bin/python -m pytest tests
-WORKERS = 6# the checks wait more than they work
+WORKERS = 6# most tests wait more than they work
 UV = .venv/bin/uv
 
 .PHONY: help install $(NUMBERED) notebooks handout bench services stop psql redis-cli doctor
@@ -128,8 +128,7 @@ clean: install ## stop services, remove caches, .workshop/; never work/
 	@exec $(WORKSHOP) clean
 
 test: install ## run everything: checks, mistakes, tooling, notebooks
-	@$(TESTS) -m "not alone" -n $(WORKERS) --dist loadgroup
-	@exec $(TESTS) -m alone
+	@exec $(TESTS) -n $(WORKERS) --dist loadgroup
 
 test-flakiness: install ## run the checks 20 times with all cores busy
 	@exec $(WORKSHOP) test-flakiness

@@ -1,8 +1,8 @@
-"""How the tests are spread over workers, and which of them want the machine for themselves.
+"""How the tests are spread over workers.
 
-`make test` runs everything that is not marked `alone` on several workers: each run of the checks
-by itself, on whichever is free, as it waits more than it works; all other tests one after another
-on one of them. The tests marked `alone` measure, and follow when nothing else runs.
+`make test` runs them on several, as most wait more than they work: each run of the checks by
+itself, on whichever worker is free; what measures, one after another; all others one after another.
+All hold on a busy machine.
 """
 
 import random
@@ -10,6 +10,7 @@ import signal
 
 import pytest
 
+MEASURING = {"test_notebooks", "test_bench", "test_lab", "test_load", "test_compare"}
 collect_ignore = ["checks"]  # workshop/checking/runner.py runs them, against one app folder
 
 # A shell's background jobs and nohup ignore these, and all that is started from there inherits
@@ -27,5 +28,6 @@ def pytest_collection_modifyitems(config, items):
     random.Random(0).shuffle(runs)  # the same on every worker
     runs.sort(key=lambda item: "step_passes_all" not in item.name)
     for item in others:
-        item.add_marker(pytest.mark.xdist_group("others"))
+        group = "measuring" if item.path.stem in MEASURING else "others"
+        item.add_marker(pytest.mark.xdist_group(group))
     items[:] = [*others, *runs]

@@ -19,8 +19,6 @@ from workshop.paths import ROOT
 from workshop.services import private
 from workshop.steps import step, steps
 
-pytestmark = pytest.mark.alone
-
 RENEW = "renew it with `.venv/bin/python -m workshop bench --draw`"
 
 

@@ -15,8 +15,6 @@ from workshop.load import load_sync
 from workshop.measuring import limits
 from workshop.measuring.interval import differs, interval, rounds_to_tell
 
-pytestmark = pytest.mark.alone
-
 RUNS = 200
 QUICK = {"seconds": 0.2, "warmup": 0.05, "connections": 4, "rounds": 5, "progress": False}
 

@@ -25,8 +25,6 @@ from workshop.measuring.machine import fingerprint
 from workshop.measuring.result import CLOSED
 from workshop.paths import ROOT
 
-pytestmark = pytest.mark.alone
-
 SHORT = {"seconds": 0.2, "warmup": 0.0, "connections": 4}
 
 

@@ -15,7 +15,6 @@ from workshop.notebooks import jupyter
 from workshop.notebooks.telling import nearness
 from workshop.steps import steps
 
-pytestmark = pytest.mark.alone
 NOTEBOOKS = [pytest.param(path, id=path.stem) for path in jupyter.notebooks()]
 LONGEST = 12  # lines of a cell
 PROSE = {"jupyter": {"source_hidden": True}, "tags": ["prose"]}  # its text is shown, not its code
