@@ -9,8 +9,10 @@ import secrets
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -316,6 +318,25 @@ def test_taken_port_names_the_setting(services, server, name):
         getattr(services, server).port = listener.getsockname()[1]
         with pytest.raises(WorkshopError, match=f"taken by another program: set {name} .* .env"):
             services.start(quiet)
+
+
+@pytest.mark.parametrize("server", ["postgres", "valkey"])
+def test_port_of_a_connection_that_ends_is_waited_for(services, server):
+    """As the system may give an outgoing connection any of a range of ports, and keeps it then."""
+    said = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.bind(("127.0.0.1", free_port()))
+        client.connect(listener.getsockname())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        getattr(services, server).port = client.getsockname()[1]
+        ending = threading.Timer(1, client.close)
+        ending.start()
+        try:
+            services.start(said.append)
+        finally:
+            ending.join()
+    assert "kept by a connection that has ended" in " ".join(said)
+    assert complete(services)
 
 
 def test_foreign_servers_are_left_alone(running, filled, tmp_path):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from workshop.errors import WorkshopError
+from workshop.services.daemon import listening
 
 READY = 30  # seconds until the first answer
 STOP = 6  # seconds from SIGTERM to SIGKILL
@@ -128,11 +129,6 @@ def entry_point(folder: Path) -> str:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
-
-
-def listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def answers(port: int) -> bool:

@@ -13,7 +13,8 @@ from workshop.commands import number
 from workshop.errors import WorkshopError
 from workshop.notebooks import jupyter
 from workshop.paths import ROOT, STATE
-from workshop.server import free_port, listening
+from workshop.server import free_port
+from workshop.services.daemon import listening
 
 PORT = 8888
 READY = 60  # seconds until JupyterLab answers

@@ -19,6 +19,7 @@ from workshop.services.account import Account, account
 HOST = "127.0.0.1"
 START_SECONDS = 60  # a busy laptop that recovers after a crash
 STOP_SECONDS = 20
+KEPT = 90  # seconds for which a system may keep the port of a connection that has ended, and more
 
 
 class Daemon:
@@ -58,7 +59,7 @@ class Daemon:
         """Whether our server runs and is ready on its port."""
         return self.ready(self.pid())
 
-    def start(self) -> None:
+    def start(self, say=lambda text: None) -> None:
         """Start the server unless it runs; one on another port is restarted on this one.
 
         Raises WorkshopError when the port is taken or the server does not start.
@@ -67,7 +68,7 @@ class Daemon:
             return
         self.end()
         if port_taken(self.port):
-            raise WorkshopError(self._taken())
+            self._await_port(say)
         start_of_log = self.log.stat().st_size if self.log.exists() else 0
         with self.claim() as claim:
             self.prepare()
@@ -118,6 +119,18 @@ class Daemon:
                     "another user: stop it there first."
                 )
             yield file
+
+    def _await_port(self, say) -> None:
+        """Wait for a port where nobody listens: somebody's outgoing connection had it.
+
+        Systems take the ports of outgoing connections from a range that may hold ours, and keep
+        each for a minute after its connection has ended (TIME_WAIT). Raises WorkshopError.
+        """
+        if not listening(self.port):
+            say(f"Port {self.port} is kept by a connection that has ended, for a minute …")
+            if wait(lambda: not port_taken(self.port), KEPT):
+                return
+        raise WorkshopError(self._taken())
 
     def _taken(self) -> str:
         return (
@@ -237,12 +250,16 @@ def disk_full(folder: Path, told: str) -> bool:
     return shutil.disk_usage(folder).free < 16 << 20  # a segment of PostgreSQL's log
 
 
-def port_taken(port: int) -> bool:
-    """Whether anything listens on, or is bound to, the port on the loopback address."""
+def listening(port: int) -> bool:
     with socket.socket() as client:
         client.settimeout(1)
-        if client.connect_ex((HOST, port)) == 0:
-            return True
+        return client.connect_ex((HOST, port)) == 0
+
+
+def port_taken(port: int) -> bool:
+    """Whether anything listens on, or is bound to, the port on the loopback address."""
+    if listening(port):
+        return True
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -42,7 +42,7 @@ class Services:
                 self.postgres.create()
             if not self.postgres.running():
                 say(f"Starting PostgreSQL on port {self.postgres.port} …")
-                self.postgres.start()
+                self.postgres.start(say)
             database.ensure(self.postgres, say)
 
     def start_valkey(self, say=print) -> None:
@@ -50,7 +50,7 @@ class Services:
             self.valkey.folder.mkdir(parents=True, exist_ok=True)
             if not self.valkey.running():
                 say(f"Starting Valkey on port {self.valkey.port} …")
-                self.valkey.start()
+                self.valkey.start(say)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop both servers; `mode` is PostgreSQL's: "smart", "fast" or "immediate".

@@ -17,8 +17,8 @@ import psutil
 
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
-from workshop.server import listening
 from workshop.services import shared
+from workshop.services.daemon import listening
 from workshop.steps import steps
 
 PACKAGES = ("flask", "gevent", "sqlalchemy", "psycopg2-binary", "redis", "pyjwt", "jupyterlab")
