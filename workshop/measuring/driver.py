@@ -105,8 +105,10 @@ class Driver:
             # to be missed by one
             select.select([self.selector.fileno()], [], [], (until - now) / SECOND)
             until = now
-        for key, _ in self.selector.select(max(0, until - now) / SECOND):
-            self.serve(key.data)
+        ready = self.selector.select(max(0, until - now) / SECOND)
+        came = clock()  # not when we get to it: reading the others is our time, not the server's
+        for key, _ in ready:
+            self.serve(key.data, came)
 
     def send(self, wire: Wire, started: int) -> None:
         index, method, raw = self.sequence[self.sent % PREPARED]
@@ -117,7 +119,7 @@ class Driver:
         except OSError as error:
             self.lost(wire, error)
 
-    def serve(self, wire: Wire) -> None:
+    def serve(self, wire: Wire, came: int) -> None:
         if not wire.busy:  # the server gave up a connection that nobody was using
             wire.close()
             self.reconnects += 1
@@ -129,17 +131,16 @@ class Driver:
             return
         if head is None:
             return
-        now = clock()
         if head.status >= 400:
             self.fail(wire, f"status {head.status}")
         else:
-            self.in_window += self.opens <= now < self.closes
-            if self.counts(wire, now):
-                self.taken[wire.index].append(now - wire.started)
+            self.in_window += self.opens <= came < self.closes
+            if self.counts(wire, came):
+                self.taken[wire.index].append(came - wire.started)
         if not head.keep_alive:
             wire.close()
             self.reconnects += 1
-        self.next(wire, now)
+        self.next(wire, clock())
 
     def next(self, wire: Wire, now: int) -> None:
         if self.every:
