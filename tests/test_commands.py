@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -35,6 +36,7 @@ def command(*words, **settings):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        process_group=0,  # Ctrl-C reaches all of it, and not us
     )
 
 
@@ -66,6 +68,17 @@ def test_step_serves_says_what_to_try_and_ends_with_ctrl_c(services):
     assert "Traceback" not in rest
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url, timeout=5)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.15, 0.3, 0.6, 1.5])
+def test_check_ends_with_ctrl_c_at_any_moment(seconds):
+    process = command("check", "2")
+    begun = until(process, "Checking")
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in begun + rest
 
 
 def test_mistake_is_served_with_what_to_look_for(services):

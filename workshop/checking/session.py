@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def start(
     events, writing = STARTING.Pipe(duplex=False)
     process = STARTING.Process(target=_run, args=(checks, environment, log, junit, writing))
     # Ctrl-C comes to us alone until all is set up: who imports would print a traceback.
+    resource_tracker.ensure_running()  # which process.start() would do, and let Ctrl-C through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
