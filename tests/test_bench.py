@@ -115,7 +115,7 @@ def test_time_left_is_planned_and_ends_at_zero():
 def test_a_full_run_is_planned_for_less_than_ten_minutes_and_a_quick_one_for_one():
     assert sum(suite.Plan().seconds().values()) < 560
     planned = suite.SHORT.seconds()
-    assert sum(planned[name] for name in planned if name not in suite.ONLY_FULL) < 60
+    assert sum(planned[name] for name in planned if name not in suite.ONLY_FULL) < 45
 
 
 def test_results_and_charts_are_written_together(results, tmp_path):
@@ -185,11 +185,14 @@ def test_ctrl_c_leaves_the_committed_results_and_no_process():
 
 def test_a_quick_run_measures_and_writes_beside_the_committed_results(tmp_path, monkeypatch):
     before = readme.README.read_bytes(), readme.RESULTS.read_bytes()
-    monkeypatch.setattr(suite, "PARTS", {"token": suite.PARTS["token"]})
+    monkeypatch.setattr(suite, "PARTS", {"cache": suite.PARTS["cache"]})
     monkeypatch.setattr(suite, "QUICK", tmp_path / "quick")
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "quick/nagle.svg").write_text("of another run")
     assert suite.main(quick=True) == tmp_path / "quick"
     found = json.loads((tmp_path / "quick/results.json").read_text())
     assert found["quick"]
-    assert [side["requests"] > 0 for side in found["token"]["sides"]] == [True, True]
-    assert charts.digest(found) in (tmp_path / "quick/token.svg").read_text()
+    assert [side["requests"] > 0 for side in found["cache"]["sides"]] == [True] * 3
+    assert charts.digest(found) in (tmp_path / "quick/cache.svg").read_text()
+    assert not (tmp_path / "quick/nagle.svg").exists()
     assert (readme.README.read_bytes(), readme.RESULTS.read_bytes()) == before
