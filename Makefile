@@ -127,6 +127,7 @@ wheelhouse: install ## collect wheels to install without network; THIS=1
 clean: install ## stop services, remove caches, .workshop/; never work/
 	@exec $(WORKSHOP) clean
 
+test: export PYTHONDONTWRITEBYTECODE =# what hundreds of processes import is compiled once
 test: install ## run everything: checks, mistakes, tooling, notebooks
 	@exec $(TESTS) -n $(WORKERS) --dist loadgroup
 

@@ -6,6 +6,7 @@ those of all steps before it too, which takes three times as long. What a learne
 stored beside the mistake; UPDATE_TRANSCRIPTS=1 stores it again after a change.
 """
 
+import compileall
 import os
 import re
 
@@ -35,6 +36,7 @@ def test_step_before_fails_every_check_of_the_step_by_assertion(step):
 @pytest.mark.parametrize("mistake", mistakes(), ids=lambda m: f"{m.step.folder}-{m.name}")
 def test_mistake_is_caught_by_the_checks_it_names(mistake, tmp_path):
     app = apply(mistake, tmp_path / mistake.step.folder)
+    compileall.compile_dir(app, quiet=1)  # once, not at each start
     outcomes = runner.run(mistake.step.number, app, only=met(mistake))
     failed = [outcome for outcome in outcomes if not outcome.passed]
     assert {outcome.check.id for outcome in failed} == mistake.fails

@@ -153,7 +153,7 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def _database(services):
+def database(services):
     """Gives a connection: the one of the check before, unless PostgreSQL has ended it."""
     kept: list[Database] = []
 
@@ -169,8 +169,8 @@ def _database(services):
 
 
 @pytest.fixture
-def db(_database):
-    return _database()
+def db(database):
+    return database()
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def _run(checks, environment, log, junit, events) -> None:
 
     with tempfile.TemporaryDirectory(prefix="checks-") as folder:
         options = ["-q", "-p", "no:cacheprovider", f"--basetemp={folder}/pytest"]
+        options += ["-p", "no:unraisableexception"]  # it looks through all memory at the end
         options += [f"--junitxml={junit}"] if junit else []
         code = pytest.main([*options, *(f"{_file(c)}::test_{c.id}" for c in checks)])
     sys.exit(int(code))
