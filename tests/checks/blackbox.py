@@ -12,7 +12,7 @@ import httpx
 from workshop.server import Server
 
 JWT_SECRET = "a secret for the checks, not for anything else"
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without it each client reads all certificates that there are
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else each client reads all certificates
 PATIENCE = 20  # seconds for any answer; far more than a busy machine needs
 
 

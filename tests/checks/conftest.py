@@ -173,7 +173,7 @@ def db(database):
     return database()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def redis(services):
     with redis_client.Redis.from_url(services.valkey.url) as client:
         yield client

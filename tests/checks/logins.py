@@ -5,11 +5,17 @@ import json
 import select
 
 from blackbox import expect
+from werkzeug.security import generate_password_hash
 
 JSON = {"Content-Type": "application/json"}
 ADMIN = {"username": "admin", "password": "password"}
 ALICE = {"username": "alice", "password": "wonderland"}
 WRONG = {"username": "admin", "password": "letmein"}
+
+QUICK = {
+    user["username"]: generate_password_hash(user["password"], "scrypt:1024:8:1")
+    for user in (ADMIN, ALICE)
+}
 
 WRONG_LOGINS = {
     "a wrong password": WRONG,
@@ -44,6 +50,11 @@ BAD_LOGINS = {
         415,
     ),
 }
+
+
+def store(db, hashes: dict[str, str]) -> None:
+    for username, stored in hashes.items():
+        db.query("UPDATE users SET password_hash = %s WHERE username = %s", stored, username)
 
 
 class Logins:

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from blackbox import JWT_SECRET, Request, counts, eventually, expect
 from forging import CLAIMS, FORGED, HEADERS, Forge, authorization, now, read
-from logins import ADMIN, ALICE, BAD_LOGINS, JSON, WRONG, WRONG_LOGINS, Logins
+from logins import ADMIN, ALICE, BAD_LOGINS, JSON, QUICK, WRONG, WRONG_LOGINS, Logins, store
 
 GUARDED = {"iat": int, "exp": int, "sub": str, "iss": str, "aud": str, "jti": str}
 # One app for several checks. Three tries are soon used up; the window is longer than any check.
@@ -23,6 +23,23 @@ NEW_YORK = {"TZ": "America/New_York", "TOKEN_TTL": 2}
 def nothing_counted(redis):
     """No check starts with the failed logins of another."""
     redis.flushdb()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seeded(database):
+    """The hashes that the table had; now it has some that take a thirtieth of the work."""
+    db = database()
+    hashes = dict(db.query("SELECT username, password_hash FROM users"))
+    store(db, QUICK)
+    return hashes
+
+
+@pytest.fixture
+def costly(db, seeded):
+    """The hashes as seeded, for checks that time them."""
+    store(db, seeded)
+    yield
+    store(db, QUICK)
 
 
 @pytest.fixture
@@ -39,7 +56,7 @@ def forge(app):
     return forge
 
 
-def test_login_gives_a_token(app):
+def test_login_gives_a_token(app, db, costly):
     answer = app.post("/login", ADMIN)
     body = answer.json() or {}
     expect(
@@ -62,6 +79,10 @@ def test_login_gives_a_token(app):
     expect(distinct, "POST /login twice", "the same jti in both tokens", "a jti for each token")
     me = app.get("/me", headers=bearer(again))
     expect(me.json() == {"username": "admin"}, "GET /me with the token", me, "admin's name")
+    store(db, QUICK)
+    answer = app.post("/login", ADMIN)
+    did = "hashed admin's password anew at a lower cost, POST /login as admin"
+    expect(answer.status == 200, did, answer, "200: a hash tells its own cost")
 
 
 @pytest.mark.parametrize("body", WRONG_LOGINS.values(), ids=WRONG_LOGINS)
@@ -96,7 +117,7 @@ def test_bad_login_is_told_why(app, request, body, headers, status):
     )
 
 
-def test_login_takes_the_same_time(app):
+def test_login_takes_the_same_time(app, costly):
     seconds = {"admin": [], "nobody": []}
     for _ in range(5):
         for name, times in seconds.items():
@@ -198,7 +219,7 @@ def test_order_of_a_user_who_is_gone_is_a_401(app, forge, db, product):
     expect(stock == 1000, "the same", f"{stock} pieces left", "1000, as before")
 
 
-def test_hashing_stalls_nobody(app):
+def test_hashing_stalls_nobody(app, costly):
     did = "4 logins at once, meanwhile GET / over and over on another connection"
     alone = min(app.post("/login", ADMIN).seconds for _ in range(3))
     least = 1.0
@@ -215,7 +236,7 @@ def test_hashing_stalls_nobody(app):
     expect(least < 0.5, did, got, "next to none: a request is answered while others hash")
 
 
-def test_hashing_holds_no_connection(app, db):
+def test_hashing_holds_no_connection(app, db, costly):
     did = "4 logins at once, meanwhile looked at their connections in PostgreSQL"
     idle = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'"
     least = 1.0
@@ -264,7 +285,7 @@ def test_login_clears_the_count(launch):
     expect(statuses == [401, 401, 200] * 2, did, statuses, "401, 401, 200, and the same again")
 
 
-def test_guesses_at_once_are_counted(launch, db, services):
+def test_guesses_at_once_are_counted(launch, db, services, costly):
     app = launch(**STRICT)
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     with ThreadPoolExecutor() as pool, psycopg2.connect(services.postgres.url()) as locker:
