@@ -31,6 +31,10 @@ def read(token: str) -> tuple[dict, dict]:
     return header, claims
 
 
+def signature(text: str, secret: str, digest: str = "sha256") -> str:
+    return encoded(hmac.digest(secret.encode(), text.encode(), digest))
+
+
 class Forge:
     """Makes tokens like the real one given."""
 
@@ -42,8 +46,11 @@ class Forge:
     def token(self, claims=None, header=None, secret=JWT_SECRET, digest="sha256") -> str:
         """A token with other claims or another header (dict or bytes), signed."""
         text = f"{encoded(header or HEADER)}.{encoded(claims or self.claims)}"
-        key = secret if isinstance(secret, bytes) else secret.encode()
-        return f"{text}.{encoded(hmac.digest(key, text.encode(), digest))}"
+        return f"{text}.{signature(text, secret, digest)}"
+
+    def signed_with(self, secret) -> bool:
+        """Whether the real token is."""
+        return self.signature == signature(f"{self.head}.{self.body}", secret)
 
     def but(self, **changes) -> str:
         """A well signed token with some claims changed; None takes a claim away."""
