@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 
 import psutil
 import pytest
@@ -187,7 +186,6 @@ def test_ctrl_c_leaves_the_committed_results_and_no_process():
 def test_a_quick_run_measures_and_writes_beside_the_committed_results(tmp_path, monkeypatch):
     before = readme.README.read_bytes(), readme.RESULTS.read_bytes()
     monkeypatch.setattr(suite, "PARTS", {"cache": suite.PARTS["cache"]})
-    monkeypatch.setattr(suite, "SHORT", replace(suite.SHORT, rounds=2))
     monkeypatch.setattr(suite, "QUICK", tmp_path / "quick")
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick/nagle.svg").write_text("of another run")

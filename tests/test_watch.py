@@ -14,7 +14,7 @@ import psutil
 import pytest
 from leftovers import gone
 
-from workshop.checking import watch
+from workshop.checking import runner, watch
 from workshop.checking.mistakes import apply, mistake
 from workshop.paths import ROOT
 from workshop.steps import step
@@ -113,6 +113,20 @@ def test_ctrl_c_ends_it_and_leaves_nothing(terminal):
     terminal.press("\x03")
     assert terminal.end() == 0
     assert gone([process.pid for process in started])
+
+
+def test_checks_run_in_the_order_asked_for():
+    """What failed can come first: also a later step's check, and back and forth between steps."""
+    second, first = step(2).checks, step(1).checks
+    wanted = [
+        second["kept_connection_has_no_stall"],
+        first["unknown_route_is_told"],
+        second["half_a_request_holds_nobody"],
+        first["root_tells_the_step"],
+    ]
+    begun = []
+    assert all(o.passed for o in runner.run(2, step(2).path, wanted, begins=begun.append))
+    assert begun == wanted
 
 
 @pytest.mark.parametrize(

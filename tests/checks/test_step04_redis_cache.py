@@ -31,7 +31,7 @@ from test_step03_pooling import Burst, hung
 GET_DATA = Request("GET", "/data")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def fewer_orders(database):
     """A tenth of the orders: right reports are right over them too, and come sooner."""
     db = database()

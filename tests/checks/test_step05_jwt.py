@@ -25,7 +25,7 @@ def nothing_counted(redis):
     redis.flushdb()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def seeded(database):
     """The hashes that the table had; now it has some that take a thirtieth of the work."""
     db = database()
