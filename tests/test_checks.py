@@ -2,7 +2,7 @@
 
 A step is checked with the checks of all steps up to it, and the step before with its own, which
 all must fail. A mistake meets the checks of its own step and those that it names; with THOROUGH=1
-those of all steps before it too, which takes three times as long. What a learner is then shown is
+those of all steps before it too, which is twice the work. What a learner is then shown is
 stored beside the mistake; UPDATE_TRANSCRIPTS=1 stores it again after a change.
 """
 

@@ -115,8 +115,17 @@ def test_ctrl_c_ends_it_and_leaves_nothing(terminal):
     assert gone([process.pid for process in started])
 
 
+def test_what_failed_comes_first_then_the_step_itself():
+    watching = watch.Watch(step(2), step(2).path)
+    watching.failed = ["unknown_route_is_told"]
+    order = [check.id for check in watching.in_order()]
+    first, second = list(step(1).checks), list(step(2).checks)
+    first.remove("unknown_route_is_told")
+    assert order == ["unknown_route_is_told", *second, *first]
+
+
 def test_checks_run_in_the_order_asked_for():
-    """What failed can come first: also a later step's check, and back and forth between steps."""
+    """Back and forth between steps, if need be."""
     second, first = step(2).checks, step(1).checks
     wanted = [
         second["kept_connection_has_no_stall"],

@@ -20,7 +20,7 @@ from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
 from workshop.paths import shown
 from workshop.services import private
-from workshop.steps import Step, checks_up_to
+from workshop.steps import Check, Step, checks_up_to
 
 # File systems that tell of no changes: network drives, Windows's under WSL, those of virtual
 # machines.
@@ -88,7 +88,7 @@ class Watch:
         """Failing checks first; ends at the next save."""
         while not self.events.empty() and self.events.queue[0] == "save":
             self.events.get()  # saves until now are in what is checked now
-        wanted = sorted(checks_up_to(self.step.number), key=self._urgency)
+        wanted = self.in_order()
         click.clear()
         click.secho(f"Checking {shown(self.folder)} ({len(wanted)} checks) …", bold=True)
         outcomes: list[runner.Outcome] = []
@@ -111,8 +111,13 @@ class Watch:
             progress.record(self.step.number, outcomes)
         self._draw(outcomes, len(wanted), done=True)
 
-    def _urgency(self, check) -> tuple[bool, bool]:
-        return check.id not in self.failed, check.step != self.step.number
+    def in_order(self) -> list[Check]:
+        """What failed last comes first, then the checks of the step itself."""
+
+        def urgency(check: Check) -> tuple[bool, bool]:
+            return check.id not in self.failed, check.step != self.step.number
+
+        return sorted(checks_up_to(self.step.number), key=urgency)
 
     def _draw(self, outcomes: list[runner.Outcome], total: int, done: bool = False) -> None:
         """What passes in one line, the other failures by title, the first one whole."""
