@@ -15,29 +15,45 @@ import pytest
 
 from workshop.checking import report, runner
 from workshop.checking.mistakes import FOLDER, apply, mistakes
+from workshop.services import private
 from workshop.steps import checks_up_to, steps
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 
 
+@pytest.fixture(scope="module")
+def kept():
+    with private(scram_iterations=1) as own:
+        yield own
+
+
+@pytest.fixture
+def services(kept):
+    """Running, and pristine again after the run before."""
+    kept.start()
+    kept.fresh_database()
+    return kept
+
+
 @pytest.mark.parametrize("step", steps(), ids=lambda s: s.folder)
-def test_step_passes_all_checks_up_to_its_own(step):
-    failed = [o for o in runner.run(step.number, step.path) if not o.passed]
+def test_step_passes_all_checks_up_to_its_own(step, services):
+    failed = [o for o in runner.run(step.number, step.path, services=services) if not o.passed]
     assert not failed, "\n\n".join(f"{o.check.id}\n{o.message}" for o in failed)
 
 
 @pytest.mark.parametrize("step", steps()[1:], ids=lambda s: s.folder)
-def test_step_before_fails_every_check_of_the_step_by_assertion(step):
-    found = runner.run(step.number, step.before.path, only=list(step.checks.values()))
+def test_step_before_fails_every_check_of_the_step_by_assertion(step, services):
+    own = list(step.checks.values())
+    found = runner.run(step.number, step.before.path, only=own, services=services)
     assert [o.check.id for o in found if o.passed] == []
     assert [o.check.id for o in found if not o.by_assertion] == []
 
 
 @pytest.mark.parametrize("mistake", mistakes(), ids=lambda m: f"{m.step.folder}-{m.name}")
-def test_mistake_is_caught_by_the_checks_it_names(mistake, tmp_path):
+def test_mistake_is_caught_by_the_checks_it_names(mistake, services, tmp_path):
     app = apply(mistake, tmp_path / mistake.step.folder)
     compileall.compile_dir(app, quiet=1)  # once, not at each start
-    outcomes = runner.run(mistake.step.number, app, only=met(mistake))
+    outcomes = runner.run(mistake.step.number, app, only=met(mistake), services=services)
     failed = [outcome for outcome in outcomes if not outcome.passed]
     assert {outcome.check.id for outcome in failed} == mistake.fails
     assert all(outcome.by_assertion for outcome in failed)

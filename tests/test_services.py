@@ -488,6 +488,15 @@ def test_private_slots_are_apart_and_pristine_again(private_state):
         assert complete(again)
 
 
+def test_private_servers_of_who_times_no_connection_hash_once(private_state):
+    stored = "SELECT split_part(rolpassword, ':', 1) FROM pg_authid WHERE rolname = 'workshop'"
+    # The slot is the same: whoever takes it next measures at the usual cost.
+    for options, iterations in ({"scram_iterations": 1}, 1), ({}, 4096):
+        with private(state=private_state, **options) as services:
+            assert ask(services.postgres.admin(), stored) == (f"SCRAM-SHA-256${iterations}",)
+            assert complete(services)
+
+
 def test_errors_inside_private_come_through_and_stop_the_servers(private_state):
     with pytest.raises(FileNotFoundError), private(state=private_state) as services:
         Path("/no/such/file").read_text()

@@ -66,6 +66,8 @@ class App:
         self.url = server.url
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, verify=NO_TLS)
         self.auth: dict[str, str] = {}
+        # Of each connection that PostgreSQL had, (process id, client's port): is it this app's?
+        self.connections: dict[tuple[int, int], bool] = {}
 
     def request(self, method: str, path: str, **options) -> Answer:
         """One request; where no answer comes, the check fails with that."""

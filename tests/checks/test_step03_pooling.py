@@ -266,14 +266,21 @@ def expect_503(answer: Answer | None, did: str) -> None:
 
 def activity(app, db) -> list[tuple]:
     """pid, application_name, state and wait_event_type of the app's own connections."""
-    process = psutil.Process(app.server.process.pid)
-    family = [process, *process.children(recursive=True)]
-    ports = {c.laddr.port for p in family for c in p.net_connections("tcp") if c.laddr}
     rows = db.query(
         "SELECT pid, application_name, state, wait_event_type, client_port FROM pg_stat_activity"
         " WHERE datname = current_database() AND backend_type = 'client backend'"
     )
-    return [row[:4] for row in rows if row[4] in ports]
+    if any((row[0], row[4]) not in app.connections for row in rows):  # looking them up takes time
+        own = ports(app)
+        app.connections |= {(row[0], row[4]): row[4] in own for row in rows}
+    return [row[:4] for row in rows if app.connections[row[0], row[4]]]
+
+
+def ports(app) -> set[int]:
+    """The TCP ports of the app and of its children."""
+    process = psutil.Process(app.server.process.pid)
+    family = [process, *process.children(recursive=True)]
+    return {c.laddr.port for p in family for c in p.net_connections("tcp") if c.laddr}
 
 
 def backends(app, db) -> set[int]:

@@ -42,7 +42,8 @@ class Watch:
 
     def run(self) -> None:
         """Raises WorkshopError where the services cannot start."""
-        with private(say=click.echo) as services, _keys(self._hear), ThreadPoolExecutor(1) as aside:
+        servers = private(say=click.echo, scram_iterations=1)
+        with servers as services, _keys(self._hear), ThreadPoolExecutor(1) as aside:
             ready = aside.submit(self._prepare, services)
             threading.Thread(target=self._watch_files, daemon=True).start()
             event = "save"

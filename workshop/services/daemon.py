@@ -164,7 +164,7 @@ def in_folder(folder: Path, names: set[str]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # gone meanwhile, a zombie, or another user's
-            if process.name() in names and process.cwd() == here:
+            if process.cwd() == here and process.name() in names:  # a folder is quicker to read
                 found.append(process)
     return found
 

@@ -112,6 +112,12 @@ def clone(admin) -> None:
     admin.execute("SELECT pg_stat_statements_reset()")
 
 
+def store_password(admin, scram_iterations: int) -> None:
+    """Store the role's password hashed so many times: each client that connects does so again."""
+    admin.execute("SET scram_iterations = %s", [scram_iterations])
+    admin.execute("ALTER ROLE workshop PASSWORD 'workshop'")
+
+
 @contextmanager
 def plain_errors(folder: Path):
     """Turn what a full or forbidden disk, or a failing database, raises into one sentence."""

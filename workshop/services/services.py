@@ -9,11 +9,15 @@ from workshop.services import database
 from workshop.services.postgres import Postgres
 from workshop.services.valkey import Valkey
 
+SCRAM_ITERATIONS = 4096  # PostgreSQL's default: 2 ms for each connection
+
 
 class Services:
     """PostgreSQL and Valkey, their data and logs under the folder `state`.
 
     `durable=False` is for data that can be made again: faster, lost when the machine crashes.
+    The attribute `scram_iterations`, how often a client hashes the password to connect, holds from
+    the next `fresh_database`.
     """
 
     def __init__(
@@ -24,6 +28,7 @@ class Services:
         durable: bool = True,
     ):
         self.state = Path(state).absolute()
+        self.scram_iterations = SCRAM_ITERATIONS
         self.postgres = Postgres(self.state, postgres_port, durable)
         self.valkey = Valkey(self.state, redis_port)
 
@@ -75,6 +80,7 @@ class Services:
         Clients that are connected to `shop` lose their connection.
         """
         with self._locked(), database.session(self.postgres.admin()) as admin:
+            database.store_password(admin, self.scram_iterations)
             database.clone(admin)
             self.valkey.call("FLUSHALL")
 
