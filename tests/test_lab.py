@@ -30,6 +30,14 @@ shop = lab.serve(1)
 print("PIDS", *lab.pids())
 """
 
+# Says so once it waits: before that, an interrupt comes through by itself.
+BUSY = """
+import asyncio
+from workshop.load import load
+asyncio.get_running_loop().call_later(1, print, "BEGUN")
+await load(shop.url, seconds=60)
+"""
+
 
 @pytest.fixture
 def kernel():
@@ -74,8 +82,7 @@ def test_killed_kernel_leaves_nothing(kernel):
 def test_interrupted_cell_leaves_the_servers_and_a_restart_ends_them(kernel):
     manager, client = kernel
     pids = pids_of(printed(client, START))
-    busy = "from workshop.load import load\nprint('BEGUN')\nawait load(shop.url, seconds=60)"
-    sent = client.execute(busy)
+    sent = client.execute(BUSY)
     await_text(client, sent, "BEGUN")
     manager.interrupt_kernel()
     client.get_shell_msg(timeout=30)  # the answer to the interrupted cell: long before its time

@@ -28,6 +28,7 @@ from workshop.measuring.result import Result
 from workshop.paths import ROOT
 
 WARMUP = 0.5
+WAKE = 0.2  # seconds
 LONG = 3  # seconds from which a bar is shown
 
 
@@ -63,11 +64,15 @@ class Login:
 async def load(url: str, requests=None, **options) -> Result:
     """`load_sync` for where an event loop runs, as in notebooks. Cancelled, it stops the load."""
     run = Run(url, requests, **options)
+    finished = asyncio.create_task(asyncio.to_thread(run.finish))
     try:
-        return await asyncio.to_thread(run.finish)
+        while not finished.done():  # a kernel sees an interrupt only when its loop wakes up
+            await asyncio.wait([finished], timeout=WAKE)
     except asyncio.CancelledError:
         run.stop()
+        finished.cancel()
         raise
+    return finished.result()
 
 
 def load_sync(url: str, requests=None, **options) -> Result:
