@@ -26,17 +26,21 @@ from workshop.steps import Step, steps
 START = """
 from workshop.notebooks.lab import Lab
 lab = Lab(say=lambda text: None)
-shop = lab.serve(1)
+shop = lab.serve(1, SUPPLIER_DELAY=60)
 print("PIDS", *lab.pids())
 """
 
-# Says so once it waits: before that, an interrupt comes through by itself.
-BUSY = """
+# They print once they wait: before that, an interrupt comes through by itself.
+WAIT = """
 import asyncio
 from workshop.load import load
+from workshop.notebooks.calls import call
 asyncio.get_running_loop().call_later(1, print, "BEGUN")
-await load(shop.url, seconds=60)
 """
+WAITS = {
+    "load": "await load(shop.url, seconds=60)",
+    "call": "await call(shop.url + '/async')",
+}
 
 
 @pytest.fixture
@@ -79,10 +83,11 @@ def test_killed_kernel_leaves_nothing(kernel):
     assert gone(pids)
 
 
-def test_interrupted_cell_leaves_the_servers_and_a_restart_ends_them(kernel):
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_interrupted_cell_leaves_the_servers_and_a_restart_ends_them(kernel, wait):
     manager, client = kernel
     pids = pids_of(printed(client, START))
-    sent = client.execute(BUSY)
+    sent = client.execute(WAIT + wait)
     await_text(client, sent, "BEGUN")
     manager.interrupt_kernel()
     client.get_shell_msg(timeout=30)  # the answer to the interrupted cell: long before its time

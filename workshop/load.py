@@ -22,13 +22,13 @@ from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
 
 from workshop.errors import WorkshopError
+from workshop.measuring.awake import awake
 from workshop.measuring.bar import bar
 from workshop.measuring.machine import fingerprint
 from workshop.measuring.result import Result
 from workshop.paths import ROOT
 
 WARMUP = 0.5
-WAKE = 0.2  # seconds
 LONG = 3  # seconds from which a bar is shown
 
 
@@ -64,15 +64,11 @@ class Login:
 async def load(url: str, requests=None, **options) -> Result:
     """`load_sync` for where an event loop runs, as in notebooks. Cancelled, it stops the load."""
     run = Run(url, requests, **options)
-    finished = asyncio.create_task(asyncio.to_thread(run.finish))
     try:
-        while not finished.done():  # a kernel sees an interrupt only when its loop wakes up
-            await asyncio.wait([finished], timeout=WAKE)
+        return await awake(asyncio.to_thread(run.finish))
     except asyncio.CancelledError:
         run.stop()
-        finished.cancel()
         raise
-    return finished.result()
 
 
 def load_sync(url: str, requests=None, **options) -> Result:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import aiohttp
 import psutil
 
+from workshop.measuring.awake import awake
+
 
 @dataclass
 class Call:
@@ -38,9 +40,8 @@ async def calls(url: str, times: int = 1, method: str = "GET", timeout: float = 
     limit = aiohttp.ClientTimeout(timeout)
     async with aiohttp.ClientSession(connector=connector, timeout=limit) as session:
         zero = time.perf_counter()
-        return await asyncio.gather(
-            *(_call(session, zero, method, url, request) for _ in range(times))
-        )
+        every = (_call(session, zero, method, url, request) for _ in range(times))
+        return await awake(asyncio.gather(*every))
 
 
 async def call(url: str, method: str = "GET", **request) -> Call:
