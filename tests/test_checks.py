@@ -23,6 +23,7 @@ THOROUGH = bool(os.environ.get("THOROUGH"))
 
 @pytest.fixture(scope="module")
 def kept():
+    """One pair of servers for all runs on this worker: cleaning takes less than starting."""
     with private(scram_iterations=1) as own:
         yield own
 
