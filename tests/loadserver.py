@@ -1,8 +1,8 @@
 """A server for the tests of the load driver, in a process of its own: `with serving() as url:`.
 
 It is fair: it answers in the order of arrival. Each path is a behaviour:
-  /ok  /work (busy for 0.2 ms)  /wait (10 ms)  /missing (404)  /busy (503)  /never (no answer)
-  /closing (HTTP/1.1, Connection: close)  /old (HTTP/1.0, no length)
+  /ok  /work (busy for 0.2 ms)  /wait (10 ms)  /pause (50 ms)  /never (no answer)
+  /missing (404)  /busy (503)  /closing (HTTP/1.1, Connection: close)  /old (HTTP/1.0, no length)
   /drop (answers, then closes without a word)  /reset (closes without an answer)  /garbage
   /chunked  /slow-chunked (a piece at a time)  /continue (100 first)  /empty (204)
   /stall?at=1&for=0.5 (after 1 s of asking, the whole server stands still for 0.5 s, once)
@@ -75,6 +75,8 @@ class Server(asyncio.Protocol):
             self.transport.write(OK)
         elif path == "/wait":
             asyncio.get_running_loop().call_later(0.01, self.transport.write, OK)
+        elif path == "/pause":
+            asyncio.get_running_loop().call_later(0.05, self.transport.write, OK)
         elif path == "/slow-chunked":
             for at in range(0, len(CHUNKED), 7):
                 piece = CHUNKED[at : at + 7]

@@ -14,8 +14,9 @@ import httpx
 import psycopg2
 import pytest
 
-from workshop.server import answers, free_port
+from workshop.server import answers
 from workshop.services import private
+from workshop.services.ports import free_port
 from workshop.steps import step
 
 SUPPLIER = 0.5  # seconds

@@ -12,8 +12,8 @@ import urllib.request
 import pytest
 
 from workshop.paths import ROOT
-from workshop.server import free_port
 from workshop.services import private
+from workshop.services.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def test_a_server_against_itself_is_not_told_apart(url):
 
 
 def test_a_server_that_waits_is_slower(url):
-    sides = {"fast": f"{url}/ok", "slow": Target(f"{url}/wait")}
+    sides = {"fast": f"{url}/ok", "slow": Target(f"{url}/pause")}
     comparison = asyncio.run(compare(sides, **QUICK))
     assert comparison.ratio("slow").verdict == SLOWER and comparison.rounds == 5
     by_latency = comparison.by("p50")

@@ -20,7 +20,7 @@ from workshop.commands.notebooks import _await, _command
 from workshop.notebooks import jupyter
 from workshop.notebooks.lab import step_that_runs
 from workshop.paths import ROOT
-from workshop.server import free_port
+from workshop.services.ports import free_port
 from workshop.steps import Step, steps
 
 START = """

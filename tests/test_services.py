@@ -5,7 +5,6 @@ test before did, is part of the proof. The others begin with a folder of their o
 """
 
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -35,7 +34,8 @@ from workshop.services import (
 )
 from workshop.services.account import account
 from workshop.services.daemon import alive, port_taken, wait
-from workshop.services.slots import PORTS, _version
+from workshop.services.ports import free_port
+from workshop.services.slots import _version
 
 ROWS = """
 SELECT md5(string_agg(row, E'\\n' ORDER BY row)) FROM (
@@ -44,7 +44,6 @@ SELECT md5(string_agg(row, E'\\n' ORDER BY row)) FROM (
     UNION ALL SELECT 'u' || u::text FROM users AS u
 ) AS rows
 """
-FREE = range(PORTS.stop, 32_000)  # systems take those of outgoing connections from 32,768 on
 ROWS_MD5 = "166ac4b6f1ee0dd6f43a45d544662ffe"
 START = """
 import sys
@@ -60,11 +59,6 @@ with private(state=Path(sys.argv[1])) as services:
     print(*services.postgres.pids(), services.valkey.pid(), flush=True)
     time.sleep(60)
 """
-
-
-def free_port() -> int:
-    """Of a range that nobody else takes ports from while a slow machine gets to use it."""
-    return next(p for p in iter(lambda: secrets.choice(FREE), None) if not port_taken(p))
 
 
 def new_services(state: Path) -> Services:

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from workshop.errors import WorkshopError
 from workshop.services.daemon import listening
+from workshop.services.ports import free_port, release
 
 READY = 30  # seconds until the first answer
 STOP = 6  # seconds from SIGTERM to SIGKILL
@@ -89,6 +89,7 @@ class Server:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        release(self.port)
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
@@ -124,11 +125,6 @@ class Server:
 def entry_point(folder: Path) -> str:
     """The file that serves a step: server.py from step 2, app.py before."""
     return "server.py" if (folder / "server.py").exists() else "app.py"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def answers(port: int) -> bool:

@@ -13,8 +13,8 @@ from workshop.commands import number
 from workshop.errors import WorkshopError
 from workshop.notebooks import jupyter
 from workshop.paths import ROOT, STATE
-from workshop.server import free_port
 from workshop.services.daemon import listening
+from workshop.services.ports import free_port
 
 PORT = 8888
 READY = 60  # seconds until JupyterLab answers

@@ -5,7 +5,6 @@ for the next one; a new slot is copied from `.workshop/private/base/`, which is 
 """
 
 import fcntl
-import random
 import shutil
 import signal
 import threading
@@ -18,12 +17,8 @@ from pathlib import Path
 from workshop.paths import STATE
 from workshop.services import database
 from workshop.services.account import account
-from workshop.services.daemon import port_taken
+from workshop.services.ports import free_port, release
 from workshop.services.services import SCRAM_ITERATIONS, Services, lock_free
-
-# Below the ports that systems give to outgoing connections: a server that a check stops finds its
-# port free when it is started again, even while a load test opens connections by the thousand.
-PORTS = range(20000, 30000)
 
 
 @contextmanager
@@ -44,13 +39,14 @@ def private(
         services.stop("immediate")  # what a killed owner left
         try:
             with database.plain_errors(folder):
-                _copy_base(folder, slot, say)
+                _copy_base(folder, services, say)
             services.start(say)
             services.fresh_database()
             yield services
         finally:
             with _undisturbed():
                 services.stop("fast")
+                _release(services)
 
 
 def _take_slot(folder: Path):
@@ -64,12 +60,17 @@ def _take_slot(folder: Path):
 
 
 def _services(folder: Path) -> Services:
-    ports = (port for port in random.sample(PORTS, len(PORTS)) if not port_taken(port))
-    return Services(folder, next(ports), next(ports), durable=False)
+    return Services(folder, free_port(), free_port(), durable=False)
 
 
-def _copy_base(folder: Path, slot: Path, say) -> None:
+def _release(services: Services) -> None:
+    release(services.postgres.port)
+    release(services.valkey.port)
+
+
+def _copy_base(folder: Path, services: Services, say) -> None:
     """Give a slot that has none, or an old one, a copy of the finished data."""
+    slot = services.state
     version = slot / "version"
     if version.exists() and version.read_text() == _version():
         return
@@ -81,8 +82,7 @@ def _copy_base(folder: Path, slot: Path, say) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _make_base(base, say)
         shutil.copytree(base / "postgres", slot / "postgres", copy_function=shutil.copy2)
-    postgres = _services(slot).postgres
-    account(postgres.program, base / "postgres" / "data").own(slot / "postgres")
+    account(services.postgres.program, base / "postgres" / "data").own(slot / "postgres")
     version.write_text(_version())
 
 
@@ -100,6 +100,7 @@ def _make_base(base: Path, say) -> None:
         services.start_postgres(say)
     finally:
         services.stop()
+        _release(services)
     version.write_text(_version())
 
 
