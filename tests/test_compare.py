@@ -150,7 +150,7 @@ def test_says_that_postgresql_is_not_there():
         limits.bare_query("select 1", "postgresql+psycopg2://a:b@127.0.0.1:9/c")
 
 
-@pytest.mark.skipif(WRK is None, reason="needs wrk, a load driver to agree with: no wheel has it")
+@pytest.mark.skipif(WRK is None, reason="compares our driver with wrk, which pip cannot install")
 @pytest.mark.parametrize("connections", [1, 50])
 def test_agrees_with_wrk(url, connections):
     """Loosely, and on a server that mostly waits, for any machine at any moment.

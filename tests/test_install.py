@@ -177,7 +177,7 @@ def test_without_network_one_sentence(root, way):
     if way == "no route":
         before = NAMESPACE
         if not shutil.which("unshare") or subprocess.run([*before, "true"]).returncode:
-            pytest.skip("needs leave to make a network namespace: what else cuts off one command?")
+            pytest.skip("only a network namespace cuts off one command, and none may be made here")
     else:
         nowhere = "http://127.0.0.1:9"
         environment |= {"HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere, "ALL_PROXY": nowhere}

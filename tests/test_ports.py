@@ -1,5 +1,6 @@
 """Ports for servers: free, and for one only."""
 
+import random
 import socket
 import subprocess
 import sys
@@ -33,12 +34,13 @@ def holder(first: int) -> subprocess.Popen:
 
 @pytest.fixture
 def pair():
-    """The first of two neighbouring ports that are free."""
-    while True:
-        first = free_port()
-        release(first)
-        if first + 1 in ports.PORTS and not ports.port_taken(first + 1):
-            return first
+    """The first of two neighbouring ports that are free, and that nobody else is given."""
+    beyond = range(ports.PORTS.stop, 32_766, 2)
+    return next(
+        first
+        for first in random.sample(beyond, len(beyond))
+        if not any(map(ports.port_taken, (first, first + 1)))
+    )
 
 
 def test_a_port_is_for_one_process_only(pair, monkeypatch):

@@ -405,7 +405,9 @@ def test_full_disk_is_one_sentence(tmp_path):
     assert "disk is full" in new_services(tmp_path).postgres._reason(log)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root; without it every other test is this one")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="gives up root's rights; without them all other tests show it"
+)
 def test_as_an_ordinary_user(tmp_path):
     """As root, the servers run as nobody; here the whole of the workshop does."""
     state = tmp_path / "state"

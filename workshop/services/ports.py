@@ -30,7 +30,9 @@ def free_port() -> int:
             _claims[port] = claim
             return port
         claim.close()
-    raise WorkshopError("No port from 20000 to 32000 is free: end some of the programs that run.")
+    raise WorkshopError(
+        f"No port from {PORTS.start} to {PORTS.stop} is free: end some of the programs that run."
+    )
 
 
 def release(port: int) -> None:
