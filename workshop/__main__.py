@@ -28,7 +28,7 @@ class Commands(click.Group):
     def get_command(self, context, name):
         for module, names in COMMANDS.items():
             if name in names:
-                commands = import_module(f"workshop.commands.{module}")
+                commands = import_module(f"workshop.cli.{module}")
                 return next(
                     command
                     for command in vars(commands).values()

@@ -20,9 +20,11 @@ STOP = 6  # seconds from SIGTERM to SIGKILL
 class Server:
     """The app in `folder`, served on 127.0.0.1.
 
-    `env` is added to the environment; `port` is a free one unless given. Its output goes to the
-    file `log`: an unread pipe would stop the app once it is full. `largest` is the size in bytes
-    up to which it can write a file, its output included; None is without limit.
+    `env` is added to the environment; `port` is a free one unless given. Python is started with
+    `arguments`, in which "{port}" stands for the port; by default with the file that serves a step.
+    The output goes to the file `log`, because an unread pipe would stop the app once it is full.
+    `largest` is the size in bytes up to which the app can write a file, its output included; None
+    sets no limit.
     """
 
     def __init__(
@@ -32,8 +34,10 @@ class Server:
         log: Path,
         port: int | None = None,
         largest: int | None = None,
+        arguments: tuple[str, ...] = (),
     ):
         self.folder, self.log, self.largest = Path(folder), Path(log), largest
+        self.arguments = arguments
         self.port = port or free_port()
         self.env = env
         self.process: subprocess.Popen | None = None
@@ -44,7 +48,8 @@ class Server:
 
     @property
     def command(self) -> list[str]:
-        command = [sys.executable, entry_point(self.folder)]
+        arguments = self.arguments or (entry_point(self.folder),)
+        command = [sys.executable, *(word.format(port=self.port) for word in arguments)]
         if self.largest is None:
             return command
         return ["sh", "-c", f'ulimit -f {self.largest // 512}; exec "$@"', "sh", *command]

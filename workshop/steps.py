@@ -1,4 +1,8 @@
-"""The manifest steps.toml, read once: every command, test and table asks here."""
+"""The manifest of the steps, read once: every command, test and table asks here.
+
+`steps.toml` holds the facts of each step; what its checks are called, their levels and their hints
+stand beside the checks, in `tests/checks/stepNN.toml`.
+"""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -8,20 +12,27 @@ from pathlib import Path
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
 
+CHECKS = ROOT / "tests" / "checks"
+
 
 @dataclass(frozen=True)
 class Check:
-    """What one check of a step is called, and its hints from a nudge to nearly there."""
+    """What one check of a step is called, and its hints from a nudge to nearly there.
+
+    `level` is "core" (the technique itself) or "production" (what an outage, a race, an attacker or
+    a busy night finds).
+    """
 
     id: str
     title: str
+    level: str
     hints: list[str]
     step: int
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step; times in minutes, the line budget in lines added or removed."""
+    """One step; times in minutes."""
 
     number: int
     folder: str
@@ -31,9 +42,12 @@ class Step:
     minutes: int  # alone, or in a full day
     minutes_half_day: int
     changes: list[str]  # files that may differ from the step before
-    line_budget: int
     tries: list[str]  # commands to try on the running step; {url} is its address
     checks: dict[str, Check] = field(repr=False)
+    is_concurrent: bool = False  # serves more than one request at once
+    has_pool: bool = False
+    has_cache: bool = False  # of the report, in Redis
+    has_login: bool = False
 
     @property
     def path(self) -> Path:
@@ -69,8 +83,6 @@ def checks_up_to(number: int) -> list[Check]:
 
 
 def _step(entry: dict) -> Step:
-    checks = {
-        id: Check(id, c["title"], c["hints"], entry["number"])
-        for id, c in entry.pop("checks").items()
-    }
-    return Step(**entry, checks=checks)
+    number = entry["number"]
+    described = tomllib.loads((CHECKS / f"step{number:02}.toml").read_text())
+    return Step(**entry, checks={id: Check(id, step=number, **c) for id, c in described.items()})

@@ -14,8 +14,9 @@ from blackbox import JWT_SECRET, PATIENCE, App, CheckFailed
 from workshop.errors import WorkshopError
 from workshop.server import Server
 from workshop.services import Services, private
+from workshop.steps import step
 
-STEP = int(os.environ["CHECK_STEP"])
+STEP = step(int(os.environ["CHECK_STEP"]))
 FOLDER = Path(os.environ["CHECK_APP"])
 OUTPUT = 16 * 2**20  # bytes that an app may print
 EVENTS = Connection(int(os.environ["CHECK_EVENTS"]), readable=False)
@@ -71,7 +72,7 @@ def _environment(services, settings: dict) -> dict[str, str]:
     """What an app is started with; a setting of None is left out."""
     # A busy machine may fill a pool for longer than its 2 s: requests wait unless a check sets it.
     given = {"POOL_TIMEOUT": PATIENCE} | settings
-    if STEP >= 5:
+    if STEP.has_login:
         given = {"JWT_SECRET": JWT_SECRET} | given
     return services.environment() | {k: str(v) for k, v in given.items() if v is not None}
 

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from workshop.bench.tables import CHARTS, labels
+from workshop.lab.pictures import COLOURS, GREY, MARKS, STYLE
+from workshop.lab.telling import amount
 from workshop.measuring.machine import sentence
-from workshop.notebooks.pictures import COLOURS, GREY, MARKS, STYLE
-from workshop.notebooks.telling import amount
 from workshop.steps import step
 
 WIDTH = 8.6  # inches

@@ -53,17 +53,17 @@ def limit(step: Step, reports_per_second: float) -> Limit:
     One request at a time waits for each wait; 50 connections share them. Until it is cached, the
     report costs PostgreSQL a query for each.
     """
-    at_once = 1 if step.number == 1 else CONNECTIONS
+    at_once = CONNECTIONS if step.is_concurrent else 1
     mean = WAIT * share(*WAITING)
     found = [Limit(f"{at_once} at once / {mean * 1000:g} ms of waiting (mean)", at_once / mean)]
-    if step.number < 4:
+    if not step.has_cache:
         per_second = reports_per_second / share("GET /data")
         found.append(Limit("the reports that PostgreSQL can make", per_second))
     return min(found, key=lambda limit: limit.per_second)
 
 
 def login(step: Step) -> Login | None:
-    return LOGIN if step.number >= 5 else None
+    return LOGIN if step.has_login else None
 
 
 async def measure(stand, plan) -> dict:
@@ -73,7 +73,7 @@ async def measure(stand, plan) -> dict:
         s.folder: {
             "name": s.folder,
             "login": login(s),
-            "seconds": plan.slow if s.number == 1 else plan.journey,
+            "seconds": plan.journey if s.is_concurrent else plan.slow,
         }
         for s in steps()
     }

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import resource
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,24 +19,14 @@ from workshop.load import load
 from workshop.measuring.result import Result
 from workshop.server import Server
 from workshop.services import Services
-from workshop.serving import serve
-from workshop.steps import step
+from workshop.steps import step, steps
+from workshop.target import Target, serve
 
 FILES = 4096  # sockets that a server may open: a thousand connections, and room
 SETTLE = 120  # seconds at the most until a server has answered what is left of a run
 SETTINGS = {"POOL_TIMEOUT": 10}  # wait for the pool: a quick refusal would count as an error
 AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop' AND state <> 'idle'"
 THREADS = "from app import app; app.run(app.config['HOST'], app.config['PORT'], threaded=True)"
-
-
-class Other(Server):
-    """A server that another command than the step's own starts, in the step's folder."""
-
-    words: tuple[str, ...] = ()
-
-    @property
-    def command(self) -> list[str]:
-        return [sys.executable, *(word.format(port=self.port) for word in self.words)]
 
 
 OTHERS = {  # name: the step, and what Python is given
@@ -80,10 +69,9 @@ class Stand:
         log = self.folder / f"{name.replace(' ', '_')}.log"
         if kind in OTHERS:
             number, command = OTHERS[kind]
-            server = Other(step(number).path, self.services.environment(), log)
-            server.words = command
-            return server
-        app = next((step(n) for n in range(1, 6) if step(n).folder == kind), None)
+            own = Target(kind, step(number).path, arguments=command)
+            return own.server(self.services.environment(), log)
+        app = next((s for s in steps() if s.folder == kind), None)
         app = app or mistakes.apply(mistakes.mistake(2, kind), self.folder / kind)
         return serve(app, self.services, log, **settings)
 

@@ -14,9 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from workshop.paths import ROOT
-from workshop.steps import Check
+from workshop.steps import CHECKS, Check
 
-CHECKS = ROOT / "tests" / "checks"
 STARTING = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 STARTING.set_forkserver_preload(
     ["pytest", "aiohttp", "httpx", "psycopg2", "redis", "workshop.server", "workshop.services"]

@@ -15,7 +15,7 @@ import click
 import watchfiles
 
 from workshop.checking import report, runner
-from workshop.commands.learn import compare, hints
+from workshop.cli.learn import compare, hints
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
 from workshop.paths import shown

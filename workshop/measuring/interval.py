@@ -14,7 +14,7 @@ MOST = 1000  # rounds; beyond, nobody will wait
 def expanded(confidence: float, n: int) -> float:
     """What to ask of a percentile bootstrap of n values so that it holds at `confidence`.
 
-    Bootstrap intervals of few values are too narrow, BCa ones too; tests/test_compare.py counts how
+    Bootstrap intervals of few values are too narrow, BCa ones too; test_compare.py counts how
     often. The expansion is that of T. C. Hesterberg, "What Teachers Should Know About the
     Bootstrap", The American Statistician 69 (2015): as wide as Student's t makes a normal interval.
     """

@@ -61,7 +61,7 @@ class Lab:
             Lab.current.close()
         self.say, self.numbers, self.answers = say, count(1), queue.Queue()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workshop.notebooks.keeper"],
+            [sys.executable, "-m", "workshop.lab.keeper"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

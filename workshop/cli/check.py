@@ -8,7 +8,7 @@ import click
 from workshop.checking import mistakes as known
 from workshop.checking import runner
 from workshop.checking.report import Report
-from workshop.commands import number
+from workshop.cli import number
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
 from workshop.paths import STATE
@@ -62,7 +62,7 @@ def watch(number: int, app: str | None):
 @click.option("--name", envvar="M", help="The mistake to serve.")
 def mistake(number: int, name: str | None):
     """List the mistakes of a step; with a name, serve the step with that mistake in it."""
-    from workshop.commands.serve import serve
+    from workshop.cli.serve import serve
     from workshop.services import shared
 
     chosen = step(number)

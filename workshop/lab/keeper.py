@@ -15,7 +15,7 @@ from workshop.checking import mistakes
 from workshop.errors import WorkshopError
 from workshop.server import Server
 from workshop.services import Services, private
-from workshop.serving import serve
+from workshop.target import serve
 
 
 class Keeper:

@@ -155,7 +155,7 @@ def test_says_that_postgresql_is_not_there():
 def test_agrees_with_wrk(url, connections):
     """Loosely, and on a server that mostly waits, for any machine at any moment.
 
-    `python tests/agreement.py` measures how closely, on one that works.
+    `python tests/tooling/agreement.py` measures how closely, on one that works.
     """
 
     def alike() -> bool:

@@ -11,8 +11,8 @@ from leftovers import alive, gone
 from nbclient.exceptions import CellExecutionError
 
 from workshop.checking.mistakes import mistakes
-from workshop.notebooks import jupyter
-from workshop.notebooks.telling import nearness
+from workshop.lab import jupyter
+from workshop.lab.telling import nearness
 from workshop.steps import steps
 
 NOTEBOOKS = [pytest.param(path, id=path.stem) for path in jupyter.notebooks()]

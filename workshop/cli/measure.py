@@ -31,7 +31,7 @@ def load(url: str | None, number: int | None, connections: int, seconds: float, 
 def compare(numbers: str, path: str, connections: int, seconds: float):
     """Serve two or more steps and compare their throughput, in interleaved rounds."""
     from workshop.compare import compare_sync
-    from workshop.serving import served
+    from workshop.target import served
 
     chosen = [step(int(number)) for number in numbers.split()]
     if len(chosen) < 2:

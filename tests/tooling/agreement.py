@@ -1,4 +1,6 @@
-"""The load driver against wrk on the same server, interleaved: `python tests/agreement.py [URL]`.
+"""The load driver against wrk on the same server, in interleaved rounds.
+
+    python tests/tooling/agreement.py [URL]
 
 Without a URL, on a server of its own that is busy for 0.2 ms for each request, and then on one
 that answers as fast as it can. wrk comes from the system's packages.
@@ -10,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from loadserver import serving
 

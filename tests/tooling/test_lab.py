@@ -16,15 +16,15 @@ from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from leftovers import alive, gone
 
-from workshop.commands.notebooks import _await, _command
-from workshop.notebooks import jupyter
-from workshop.notebooks.lab import step_that_runs
+from workshop.cli.notebooks import _await, _command
+from workshop.lab import jupyter
+from workshop.lab.lab import step_that_runs
 from workshop.paths import ROOT
 from workshop.services.ports import free_port
 from workshop.steps import Step, steps
 
 START = """
-from workshop.notebooks.lab import Lab
+from workshop.lab.lab import Lab
 lab = Lab(say=lambda text: None)
 shop = lab.serve(1, SUPPLIER_DELAY=60)
 print("PIDS", *lab.pids())
@@ -34,7 +34,7 @@ print("PIDS", *lab.pids())
 WAIT = """
 import asyncio
 from workshop.load import load
-from workshop.notebooks.calls import call
+from workshop.lab.calls import call
 asyncio.get_running_loop().call_later(1, print, "BEGUN")
 """
 WAITS = {
@@ -112,10 +112,7 @@ def await_text(client, sent: str, text: str) -> None:
 
 
 def test_a_new_lab_closes_the_one_before():
-    code = (
-        "from workshop.notebooks.lab import Lab\n"
-        "a, b = Lab(), Lab(); print('PIDS', a.process.poll())"
-    )
+    code = "from workshop.lab.lab import Lab\na, b = Lab(), Lab(); print('PIDS', a.process.poll())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from workshop.commands import number
+from workshop.cli import number
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
 from workshop.paths import ROOT, shown

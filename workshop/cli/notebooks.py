@@ -9,9 +9,9 @@ import time
 
 import click
 
-from workshop.commands import number
+from workshop.cli import number
 from workshop.errors import WorkshopError
-from workshop.notebooks import jupyter
+from workshop.lab import jupyter
 from workshop.paths import ROOT, STATE
 from workshop.services.daemon import listening
 from workshop.services.ports import free_port

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from workshop import server as servers
-from workshop.commands import number
+from workshop.cli import number
 from workshop.errors import WorkshopError
 from workshop.learning import progress
 from workshop.paths import ROOT, STATE

@@ -13,7 +13,7 @@ from statistics import median
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from workshop.notebooks.telling import amount
+from workshop.lab.telling import amount
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 MARKS = ["o", "s", "^", "D", "v", "P"]
