@@ -15,7 +15,7 @@ TECHNIQUE = "plain Flask, one request at a time"
 DEFAULTS = {
     "HOST": "127.0.0.1",
     "PORT": 8001,
-    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:54320/shop",
+    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:19432/shop",
     "SUPPLIER_DELAY": 0.1,  # seconds
 }
 

@@ -15,7 +15,7 @@ TECHNIQUE = "gevent: requests wait side by side"
 DEFAULTS = {
     "HOST": "127.0.0.1",
     "PORT": 8002,
-    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:54320/shop",
+    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:19432/shop",
     "SUPPLIER_DELAY": 0.1,  # seconds
     "DB_CONNECTIONS": 90,  # PostgreSQL takes 100
 }

@@ -16,7 +16,7 @@ TECHNIQUE = "a pool of open PostgreSQL connections"
 DEFAULTS = {
     "HOST": "127.0.0.1",
     "PORT": 8003,
-    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:54320/shop",
+    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:19432/shop",
     "SUPPLIER_DELAY": 0.1,  # seconds
     **pool.DEFAULTS,
 }

@@ -17,7 +17,7 @@ TECHNIQUE = "the report kept in Redis for 60 s"
 DEFAULTS = {
     "HOST": "127.0.0.1",
     "PORT": 8004,
-    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:54320/shop",
+    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:19432/shop",
     "SUPPLIER_DELAY": 0.1,  # seconds
     **pool.DEFAULTS,
     **cache.DEFAULTS,

@@ -18,7 +18,7 @@ TECHNIQUE = "HS256 tokens that expire after an hour"
 DEFAULTS = {
     "HOST": "127.0.0.1",
     "PORT": 8005,
-    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:54320/shop",
+    "DATABASE_URL": "postgresql://workshop:workshop@127.0.0.1:19432/shop",
     "SUPPLIER_DELAY": 0.1,  # seconds
     **pool.DEFAULTS,
     **cache.DEFAULTS,

@@ -16,7 +16,7 @@ from redis import BlockingConnectionPool, Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-DEFAULTS = {"REDIS_URL": "redis://127.0.0.1:63790/0", "CACHE_TTL": 60}  # seconds
+DEFAULTS = {"REDIS_URL": "redis://127.0.0.1:19379/0", "CACHE_TTL": 60}  # seconds
 TIMEOUT = 0.1  # seconds for a word of Redis; it is asked twice, for the delay may be ours
 BREAK = 1.0  # seconds that Redis is left alone after it failed
 LOCK_TTL = 1800  # ms that others wait for a process that died: more than the report ever takes

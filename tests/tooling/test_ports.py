@@ -1,6 +1,7 @@
 """Ports for servers: free, and for one only."""
 
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -8,9 +9,11 @@ import sys
 import pytest
 
 from workshop.errors import WorkshopError
+from workshop.paths import ROOT
 from workshop.services import ports
 from workshop.services.daemon import listening
 from workshop.services.ports import free_port, release
+from workshop.services.services import POSTGRES_PORT, REDIS_PORT
 
 HOLD = """
 import sys
@@ -74,3 +77,17 @@ def test_a_port_where_something_listens_is_not_free(pair, monkeypatch):
         free_port()
     assert free_port() == pair
     release(pair)
+
+
+def test_no_outgoing_connection_and_no_free_port_takes_the_port_of_a_shared_server():
+    for port in (POSTGRES_PORT, REDIS_PORT):
+        assert port < 32768  # where Linux begins; macOS does at 49152
+        assert port not in ports.PORTS
+    assert ports.PORTS.stop <= 32768
+
+
+def test_steps_and_compose_file_name_the_ports_of_the_shared_servers():
+    address = re.compile(r"(postgresql|redis)://[^\s/]*127\.0\.0\.1:(\d+)/")
+    for path in [*ROOT.glob("step0*/*.py"), ROOT / "compose.yaml"]:
+        named = set(address.findall(path.read_text()))
+        assert named <= {("postgresql", str(POSTGRES_PORT)), ("redis", str(REDIS_PORT))}, path

@@ -10,6 +10,10 @@ from workshop.services.postgres import Postgres
 from workshop.services.valkey import Valkey
 
 SCRAM_ITERATIONS = 4096  # PostgreSQL's default: 2 ms for each connection
+# Outside of the ports that systems give to outgoing connections (from 32768 on Linux, from 49152 on
+# macOS), and of those that free_port() gives.
+POSTGRES_PORT = 19432
+REDIS_PORT = 19379
 
 
 class Services:
@@ -23,8 +27,8 @@ class Services:
     def __init__(
         self,
         state: Path = STATE,
-        postgres_port: int = 54320,
-        redis_port: int = 63790,
+        postgres_port: int = POSTGRES_PORT,
+        redis_port: int = REDIS_PORT,
         durable: bool = True,
     ):
         self.state = Path(state).absolute()

@@ -9,7 +9,7 @@ from dotenv import dotenv_values
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
 from workshop.services import database
-from workshop.services.services import Services
+from workshop.services.services import POSTGRES_PORT, REDIS_PORT, Services
 
 SCHEMES = ("postgresql+psycopg2://", "postgresql://", "postgres://")
 TABLES = """
@@ -31,7 +31,7 @@ def shared(state: Path = STATE):
     `REDIS_URL` each put another server in the place of ours. Raises WorkshopError for a setting
     that makes no sense.
     """
-    own = Services(state, _port("POSTGRES_PORT", "54320"), _port("REDIS_PORT", "63790"))
+    own = Services(state, _port("POSTGRES_PORT", POSTGRES_PORT), _port("REDIS_PORT", REDIS_PORT))
     database_url, redis_url = setting("DATABASE_URL"), setting("REDIS_URL")
     if database_url or redis_url:
         return External(own, _psycopg2(database_url), redis_url)
@@ -127,8 +127,8 @@ def _psycopg2(url: str) -> str:
     )
 
 
-def _port(name: str, default: str) -> int:
-    value = setting(name, default)
+def _port(name: str, default: int) -> int:
+    value = setting(name, str(default))
     if not value.isdecimal() or not 1024 <= int(value) <= 65535:
         raise WorkshopError(f"{name} is {value!r}: set it to a number from 1024 to 65535.")
     return int(value)
