@@ -1,7 +1,6 @@
 """`python -m workshop COMMAND`: what the Makefile calls."""
 
 import os
-import resource
 import sys
 from importlib import import_module
 
@@ -56,14 +55,6 @@ def main() -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nStopped.", err=True)
         return 130
-
-
-def _allow_files(wanted: int = 4096) -> None:
-    """Let servers and load open enough connections: macOS allows 256 files unless asked."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 if __name__ == "__main__":

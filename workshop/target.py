@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from workshop.errors import WorkshopError
+from workshop.files import raise_open_files_limit
 from workshop.server import Server
 from workshop.services import Services, private
 from workshop.steps import Step
@@ -83,6 +84,7 @@ def served(*apps: Target | Step | Path, say=print, **settings) -> Iterator[list[
 
     `settings` go to all of them, as environment variables. Raises WorkshopError.
     """
+    raise_open_files_limit()
     with private(say=say) as services, ExitStack() as stack:
         logs = Path(stack.enter_context(TemporaryDirectory()))
         yield [

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import resource
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from workshop.checking import mistakes
 from workshop.compare import Comparison
 from workshop.compare import compare as compare_sides
 from workshop.errors import WorkshopError
+from workshop.files import OPEN_FILES, raise_open_files_limit
 from workshop.load import load
 from workshop.measuring.result import Result
 from workshop.server import Server
@@ -22,7 +22,6 @@ from workshop.services import Services
 from workshop.steps import step, steps
 from workshop.target import Target, serve
 
-FILES = 4096  # sockets that a server may open: a thousand connections, and room
 SETTLE = 120  # seconds at the most until a server has answered what is left of a run
 SETTINGS = {"POOL_TIMEOUT": 10}  # wait for the pool: a quick refusal would count as an error
 AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop' AND state <> 'idle'"
@@ -166,16 +165,10 @@ def memory(pid: int) -> float:
 
 
 def allow_files() -> None:
-    """Raise the limit of open files for this process and the servers that it starts.
-
-    Raises WorkshopError where the system allows fewer than a thousand connections need.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= FILES or soft == resource.RLIM_INFINITY:
-        return
-    if hard != resource.RLIM_INFINITY and hard < FILES:
+    """Raises WorkshopError where the system allows fewer files than the bench needs."""
+    allowed = raise_open_files_limit(OPEN_FILES)
+    if allowed < OPEN_FILES:
         raise WorkshopError(
-            f"A process may open {hard} files here, the bench needs {FILES}: ask for more with "
-            f"`ulimit -Hn {FILES}`, or in /etc/security/limits.conf."
+            f"A process may open {allowed} files here, and the bench needs {OPEN_FILES}: ask for "
+            f"more with `ulimit -Hn {OPEN_FILES}`, or in /etc/security/limits.conf."
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, hard))

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from workshop.checking import mistakes
 from workshop.errors import WorkshopError
+from workshop.files import raise_open_files_limit
 from workshop.server import Server
 from workshop.services import Services, private
 from workshop.target import serve
@@ -73,6 +74,7 @@ def tell(message: dict) -> None:
 
 
 def main() -> None:
+    raise_open_files_limit()
     try:
         with TemporaryDirectory() as folder, private(lambda text: tell({"say": text})) as services:
             keeper = Keeper(services, Path(folder))

@@ -7,7 +7,6 @@ it never outlives the one who asked.
 
 import gc
 import json
-import resource
 import select
 import selectors
 import sys
@@ -15,13 +14,14 @@ import time
 from array import array
 from collections import Counter, deque
 
+from workshop.files import raise_open_files_limit
 from workshop.measuring.http1 import PREPARED, BadAnswer, prepared
 from workshop.measuring.usage import Usage
 from workshop.measuring.wire import Closed, Wire
 
 SECOND = 1_000_000_000
 SWEEP = SECOND // 20  # how often timeouts are looked for, and stdin
-FILES = 10_240  # sockets that may be open: macOS allows 256 unless asked
+OPEN_SOCKETS = 10_240
 PAUSE = SECOND // 20  # before a refused connection is tried again
 
 clock = time.perf_counter_ns
@@ -226,9 +226,7 @@ def kind_of(error: Exception) -> str:
 
 def main() -> None:
     job = json.loads(sys.stdin.readline())
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    raise_open_files_limit(OPEN_SOCKETS)
 
     def tell(message: dict) -> None:
         sys.stdout.write(json.dumps(message) + "\n")
