@@ -14,6 +14,7 @@ from workshop.steps import Step
 
 JWT_SECRET = "a secret for the checks, not for anything else"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else each client reads all certificates
+SUPPLIER = 0.5  # seconds; slow enough to be timed
 PATIENCE = 20  # seconds for any answer; far more than a busy machine needs
 
 
@@ -65,7 +66,9 @@ class App:
     def __init__(self, server: Server, step: Step):
         self.server, self.step = server, step
         self.url = server.url
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, verify=NO_TLS)
+        self.client = httpx.Client(
+            base_url=self.url, timeout=PATIENCE, verify=NO_TLS, trust_env=False
+        )
         self.auth: dict[str, str] = {}
         # Of each connection that PostgreSQL had, (process id, client's port): is it this app's?
         self.connections: dict[tuple[int, int], bool] = {}

@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import psycopg2
 import pytest
 import redis as redis_client
 from blackbox import JWT_SECRET, PATIENCE, App, CheckFailed
+from locks import row_locked, table_locked
 
 from workshop.errors import WorkshopError
 from workshop.server import Server
@@ -172,6 +174,18 @@ def database(services):
 @pytest.fixture
 def db(database):
     return database()
+
+
+@pytest.fixture
+def locked(services):
+    """with locked(7): no other transaction can change product 7 until the block ends."""
+    return partial(row_locked, services)
+
+
+@pytest.fixture
+def orders_locked(services):
+    """with orders_locked(): no other transaction can use the orders until the block ends."""
+    return partial(table_locked, services, "orders")
 
 
 @pytest.fixture(scope="session")

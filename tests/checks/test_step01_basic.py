@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from blackbox import Request, counts, eventually, expect
+from blackbox import SUPPLIER, Request, counts, eventually, expect
 
 JSON = {"Content-Type": "application/json"}
 NUMBER = "99999999999999999999"
-SUPPLIER = 0.5  # seconds
 
 
 @pytest.fixture

@@ -3,16 +3,12 @@
 import http.client
 import signal
 import socket
-import threading
 import time
-from contextlib import contextmanager
 from statistics import median
 
-import psycopg2
 import pytest
-from blackbox import Request, counts, eventually, expect
-
-SUPPLIER = 0.5  # seconds
+from blackbox import SUPPLIER, Request, counts, eventually, expect
+from locks import held_order
 
 
 @pytest.fixture
@@ -108,34 +104,6 @@ HALF_A_BODY = (
     b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     b'Content-Length: 40\r\n\r\n{"product_id": 7'
 )
-
-
-@contextmanager
-def held_order(app, db, product, services):
-    """An order that waits for the product's row, which is locked until the block ends.
-
-    Gives a function that returns the order's answer, or None where none came.
-    """
-    body = {"product_id": product["id"], "quantity": 1}
-    request = Request("POST", "/orders", body, app.authorization())
-    answers = []
-    buyer = threading.Thread(target=lambda: answers.extend(app.together([request])[0]))
-
-    def result():
-        buyer.join()
-        return answers[0] if answers else None
-
-    locker = psycopg2.connect(services.postgres.url().replace("+psycopg2", ""))
-    try:
-        with locker.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM products WHERE id = %s FOR UPDATE", (product["id"],))
-        buyer.start()
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        arrived = eventually(lambda: db.value(waiting))
-        expect(arrived, "POST /orders for a locked row", "no query in PostgreSQL", "one that waits")
-        yield result
-    finally:
-        locker.close()  # unlocks the row
 
 
 def first_answer(app, timeout: float) -> float | None:

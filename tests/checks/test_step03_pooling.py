@@ -1,16 +1,12 @@
 """Step 3: connections are kept open, lent for as long as they are needed, and never run out."""
 
-import os
-import signal
-import threading
 import time
-from contextlib import contextmanager
 
 import httpx
-import psutil
-import psycopg2
 import pytest
+from activity import at_rest, backends, hung, pause, queued, running, working
 from blackbox import Answer, Request, counts, eventually, expect
+from bursts import Burst, order_request
 
 CAPACITY = 15  # pool_size 10 and max_overflow 5
 
@@ -195,59 +191,6 @@ def limited(launch):
     return launch(STATEMENT_TIMEOUT=1)
 
 
-@pytest.fixture
-def locked(services):
-    """with locked(7): nobody else can change product 7 until the block ends."""
-
-    @contextmanager
-    def lock(product_id: int):
-        connection = psycopg2.connect(services.postgres.admin("shop"), application_name="checks")
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1 FROM products WHERE id = %s FOR UPDATE", (product_id,))
-            yield
-        finally:
-            connection.close()
-
-    return lock
-
-
-class Burst:
-    """Requests sent at once, in the background."""
-
-    def __init__(self, app, requests: list[Request]):
-        self.found = []
-        self.thread = threading.Thread(target=lambda: self.found.extend(app.together(requests)[0]))
-        self.thread.start()
-
-    def over(self, seconds: float) -> bool:
-        """Whether all are answered within that time."""
-        self.thread.join(seconds)
-        return not self.thread.is_alive()
-
-    def answers(self):
-        self.thread.join()
-        return self.found
-
-
-@contextmanager
-def hung(pids):
-    """These processes stand still until the block ends."""
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
-def order_request(app, product) -> Request:
-    """One piece of a product, or an order as it is given."""
-    body = {"product_id": product["id"], "quantity": 1} if "id" in product else product
-    return Request("POST", "/orders", body, app.authorization())
-
-
 def ask(app, path: str, timeout: float) -> Answer | None:
     """The answer, or None where none came in time (seconds)."""
     try:
@@ -262,57 +205,3 @@ def expect_503(answer: Answer | None, did: str) -> None:
     expect(answer and answer.status == 503, did, got, "503")
     retry = answer.headers.get("Retry-After", "")
     expect(retry.isdigit(), did, f"Retry-After: {retry or '(none)'}", "Retry-After: seconds")
-
-
-def activity(app, db) -> list[tuple]:
-    """pid, application_name, state and wait_event_type of the app's own connections."""
-    rows = db.query(
-        "SELECT pid, application_name, state, wait_event_type, client_port FROM pg_stat_activity"
-        " WHERE datname = current_database() AND backend_type = 'client backend'"
-    )
-    if any((row[0], row[4]) not in app.connections for row in rows):  # looking them up takes time
-        own = ports(app)
-        app.connections |= {(row[0], row[4]): row[4] in own for row in rows}
-    return [row[:4] for row in rows if app.connections[row[0], row[4]]]
-
-
-def ports(app) -> set[int]:
-    """The TCP ports of the app and of its children."""
-    process = psutil.Process(app.server.process.pid)
-    family = [process, *process.children(recursive=True)]
-    return {c.laddr.port for p in family for c in p.net_connections("tcp") if c.laddr}
-
-
-def backends(app, db) -> set[int]:
-    return {pid for pid, *_ in activity(app, db)}
-
-
-def working(app, db) -> list[tuple]:
-    """Those in a query or in a transaction: not at rest in the pool."""
-    return [row for row in activity(app, db) if row[2] != "idle"]
-
-
-def queued(app, db) -> list[tuple]:
-    """Those that wait for a lock."""
-    return [row for row in activity(app, db) if row[3] == "Lock"]
-
-
-def running(db, pids: list[int]) -> int:
-    """How many of these backends are in a query, also where their client has left them."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s) AND state = 'active'"
-    return db.value(query, pids)
-
-
-def at_rest(app, db) -> set[int]:
-    """The connections that stay open while none works; NullPool's are gone after a moment."""
-    first = backends(app, db)
-    time.sleep(0.3)
-    return set() if working(app, db) else first & backends(app, db)
-
-
-def pause(seconds: float):
-    """Once every 50 ms, for so long."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        yield
-        time.sleep(0.05)

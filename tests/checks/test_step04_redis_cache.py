@@ -3,11 +3,12 @@
 import os
 import signal
 import threading
-from contextlib import contextmanager
 
-import psycopg2
 import pytest
-from blackbox import CheckFailed, Request, counts, eventually, expect
+from activity import hung
+from blackbox import SUPPLIER, CheckFailed, Request, counts, eventually, expect
+from bursts import Burst
+from locks import held_order
 from reports import (
     KEY,
     at_work,
@@ -25,8 +26,6 @@ from reports import (
     warm,
     x_cache,
 )
-from test_step02_gevent import SUPPLIER, held_order
-from test_step03_pooling import Burst, hung
 
 GET_DATA = Request("GET", "/data")
 
@@ -305,23 +304,6 @@ def orders_and_reports(app, db, product, trouble: str):
 def other(launch):
     """A second process of the app: the one that the checks of step 2 have started already."""
     return launch(SUPPLIER_DELAY=SUPPLIER, POOL_TIMEOUT=20)
-
-
-@pytest.fixture
-def orders_locked(services):
-    """with orders_locked(): nobody else can read or write the orders until the block ends."""
-
-    @contextmanager
-    def lock():
-        connection = psycopg2.connect(services.postgres.url(), application_name="checks")
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
-            yield
-        finally:
-            connection.close()
-
-    return lock
 
 
 def stampede(apps, did, db, redis, orders_locked):

@@ -3,13 +3,13 @@
 import json
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
-import psycopg2
 import pytest
 from blackbox import JWT_SECRET, Request, counts, eventually, expect
+from bursts import Burst
 from forging import CLAIMS, FORGED, HEADERS, Forge, authorization, now, read
+from locks import WAITING, table_locked
 from logins import ADMIN, ALICE, BAD_LOGINS, JSON, QUICK, WRONG, WRONG_LOGINS, Logins, store
 
 GUARDED = {"iat": int, "exp": int, "sub": str, "iss": str, "aud": str, "jti": str}
@@ -287,14 +287,10 @@ def test_login_clears_the_count(launch):
 
 def test_guesses_at_once_are_counted(launch, db, services, costly):
     app = launch(**STRICT)
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    with ThreadPoolExecutor() as pool, psycopg2.connect(services.postgres.url()) as locker:
-        locker.cursor().execute("LOCK TABLE users")  # so that they meet where the user is looked up
-        guesses = pool.submit(app.together, [Request("POST", "/login", WRONG)] * 12)
-        eventually(lambda: db.value(waiting) == 12, 3)
-        locker.rollback()
-        answers, _ = guesses.result()
-    locker.close()
+    with table_locked(services, "users"):  # so that they meet where the user is looked up
+        guesses = Burst(app, [Request("POST", "/login", WRONG)] * 12)
+        eventually(lambda: db.value(WAITING) == 12, 3)
+    answers = guesses.answers()
     looked_at = sum(a is not None and a.status == 401 for a in answers)
     expect(
         looked_at <= 3 and counts(answers).endswith("× 429"),

@@ -1,21 +1,15 @@
 """Whether processes are gone."""
 
-import time
-
 import psutil
+from blackbox import eventually
 
 
-def gone(pids, seconds=30) -> bool:
+def gone(pids, seconds: float = 30) -> bool:
     """Whether all these processes end within the time."""
-    deadline = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+    return eventually(lambda: not any(alive(pid) for pid in pids), seconds)
 
 
-def alive(pid) -> bool:
+def alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -13,6 +13,8 @@ import aiohttp
 import httpx
 import psycopg2
 import pytest
+from blackbox import eventually
+from locks import row_locked
 
 from workshop.server import answers
 from workshop.services import private
@@ -80,8 +82,8 @@ def test_gunicorn_finishes_an_order_in_flight_after_sigterm(services, database, 
 
 def test_quart_overlaps_waits(tmp_path):
     with served(QUART, {}, tmp_path) as server:
-        assert httpx.get(server.url).json()["step"] == "step02_gevent"
-        answer = httpx.get(f"{server.url}/async").json()
+        assert httpx.get(server.url, trust_env=False).json()["step"] == "step02_gevent"
+        answer = httpx.get(f"{server.url}/async", trust_env=False).json()
         assert answer == {"message": "This is an asynchronous API response!"}
         statuses, seconds = together(server, [ASYNC] * 20)
     assert statuses == [200] * 20
@@ -145,22 +147,7 @@ def order(product_id):
     return ("POST", "/orders", {"product_id": product_id, "quantity": 1})
 
 
-@contextmanager
-def row_locked(services, product_id):
-    """No order of this product gets past PostgreSQL within the block."""
-    with closing(psycopg2.connect(services.postgres.url().replace("+psycopg2", ""))) as locker:
-        locker.cursor().execute("SELECT 1 FROM products WHERE id = %s FOR UPDATE", (product_id,))
-        yield
-
-
 def waiting(database):
     """How many backends wait for a lock."""
     database.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     return database.fetchone()[0]
-
-
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not (result := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return result

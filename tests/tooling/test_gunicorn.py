@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import psycopg2
 import pytest
+from blackbox import eventually
 from redis import Redis
 
 from workshop.server import answers
@@ -178,11 +178,3 @@ def test_without_a_good_secret_it_does_not_start(services, secret):
     assert done.stderr.splitlines() == [
         "JWT_SECRET must have 32 bytes or more, the same ones for all workers."
     ]
-
-
-def eventually(condition, seconds=20):
-    """Poll until the condition holds; False when the time is up."""
-    deadline = time.monotonic() + seconds
-    while not (holds := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds

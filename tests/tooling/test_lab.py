@@ -178,7 +178,9 @@ def test_jupyterlab_wants_the_token_and_has_this_python(tmp_path):
     )
     try:
         _await(process, port)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
+        ) as client:
             assert client.get("/api/contents").status_code == 403
             client.headers["Authorization"] = f"token {token}"
             specs = client.get("/api/kernelspecs").json()

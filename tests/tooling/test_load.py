@@ -7,13 +7,13 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from io import StringIO
 from urllib.request import urlopen
 
 import psutil
 import pytest
+from blackbox import eventually
 from loadserver import serving
 from rich.console import Console
 
@@ -40,10 +40,8 @@ def counts(url) -> dict[str, int]:
 
 
 def until(holds, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.02)
+    value = eventually(holds, seconds)
+    assert value, "it did not come to be"
     return value
 
 
