@@ -24,22 +24,30 @@ endif
 	$(error There is no target $@: make help lists them)
 
 # make hands variables of the command line and of the environment on to the commands, which read
-# there APP, M, QUICK, REPORT, URL, C, S, DIR, WHEELHOUSE and THIS: spaces in them do no harm.
+# there APP, M, PORT, QUICK, REPORT, URL, C, S, DIR, WHEELHOUSE and THIS: spaces in them do no harm.
 ifneq ($(N),)
 export N
 endif
 
+# These change what a Python imports, where it looks for itself, and whether it keeps assertions:
+# set for another project, they would break the workshop's own.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONPLATLIBDIR
+
 WORKSHOP = .venv/bin/python -m workshop
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
-TESTS = .venv/bin/python -m pytest tests
-WORKERS = 6# most tests wait more than they work
 UV = .venv/bin/uv
 
-.PHONY: help install $(NUMBERED) notebooks handout bench services stop psql redis-cli doctor
-.PHONY: progress clean mark wheelhouse test test-flakiness lint format lock
+# What `python -m workshop` does under the same name.
+COMMANDS := $(NUMBERED) notebooks handout bench services stop psql redis-cli doctor progress clean \
+  mark wheelhouse test-flakiness
+
+.PHONY: help install $(COMMANDS)
 
 help: ## print this list
 	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+$(COMMANDS): install
+	@exec $(WORKSHOP) $@
 
 install: ## install what is needed; the others do so by themselves
 	@$(if $(filter wheelhouse,$(MAKECMDGOALS)),unset WHEELHOUSE;) \
@@ -55,84 +63,43 @@ install: ## install what is needed; the others do so by themselves
 	echo "✗ Python 3.11 to 3.14 is needed, not found as $$*: install one, or add PYTHON=/its/path to the command." >&2; \
 	exit 1
 
-step: install ## serve a step and say what to try: make step 3
-	@exec $(WORKSHOP) step
+step: ## serve a step and say what to try: make step 3
+check: ## check your work on a step, or APP=folder: make check 3
+start: ## lay your copy of a step into work/, from the step before
+hint: ## the next hint for the first failing check
+diff: ## what changes from the step before
+solution: ## the finished step; asks first while your checks fail
+reset: ## begin a step again; your old work is kept beside, dated
+watch: ## check again on every save
+mistake: ## list the mistakes of a step; with M=name, serve one
+notebooks: ## open JupyterLab on the notebooks
+notebook: ## open the notebook of one step
+handout: ## write the notebooks as pages to hand out
+bench: ## measure all steps against each other; QUICK=1: a look
+load: ## put load on a step or URL=; C=connections, S=seconds
+compare: ## compare two steps under load: make compare 2 3
+services: ## start PostgreSQL and Valkey
+stop: ## stop PostgreSQL and Valkey; their data is kept
+psql: ## a PostgreSQL prompt on the shop
+redis-cli: ## a Redis prompt on the cache
+doctor: ## look for what could be wrong on this machine
+progress: ## how far you are
+mark: ## check many learners' work: DIR=folder of submissions
+wheelhouse: ## collect wheels to install without network; THIS=1
+clean: ## stop services, remove caches, .workshop/; never work/
 
-check: install ## check your work on a step, or APP=folder: make check 3
-	@exec $(WORKSHOP) check
+# Development.
 
-start: install ## lay your copy of a step into work/, from the step before
-	@exec $(WORKSHOP) start
+.PHONY: test lint format lock
 
-hint: install ## the next hint for the first failing check
-	@exec $(WORKSHOP) hint
-
-diff: install ## what changes from the step before
-	@exec $(WORKSHOP) diff
-
-solution: install ## the finished step; asks first while your checks fail
-	@exec $(WORKSHOP) solution
-
-reset: install ## begin a step again; your old work is kept beside, dated
-	@exec $(WORKSHOP) reset
-
-watch: install ## check again on every save
-	@exec $(WORKSHOP) watch
-
-mistake: install ## list the mistakes of a step; with M=name, serve one
-	@exec $(WORKSHOP) mistake
-
-notebooks: install ## open JupyterLab on the notebooks
-	@exec $(WORKSHOP) notebooks
-
-notebook: install ## open the notebook of one step
-	@exec $(WORKSHOP) notebook
-
-handout: install ## write the notebooks as pages to hand out
-	@exec $(WORKSHOP) handout
-
-bench: install ## measure all steps against each other; QUICK=1: a look
-	@exec $(WORKSHOP) bench
-
-load: install ## put load on a step or URL=; C=connections, S=seconds
-	@exec $(WORKSHOP) load
-
-compare: install ## compare two steps under load: make compare 2 3
-	@exec $(WORKSHOP) compare
-
-services: install ## start PostgreSQL and Valkey
-	@exec $(WORKSHOP) services
-
-stop: install ## stop PostgreSQL and Valkey; their data is kept
-	@exec $(WORKSHOP) stop
-
-psql: install ## a PostgreSQL prompt on the shop
-	@exec $(WORKSHOP) psql
-
-redis-cli: install ## a Redis prompt on the cache
-	@exec $(WORKSHOP) redis-cli
-
-doctor: install ## look for what could be wrong on this machine
-	@exec $(WORKSHOP) doctor
-
-progress: install ## how far you are
-	@exec $(WORKSHOP) progress
-
-mark: install ## check many learners' work: DIR=folder of submissions
-	@exec $(WORKSHOP) mark
-
-wheelhouse: install ## collect wheels to install without network; THIS=1
-	@exec $(WORKSHOP) wheelhouse
-
-clean: install ## stop services, remove caches, .workshop/; never work/
-	@exec $(WORKSHOP) clean
+TESTS = .venv/bin/python -m pytest tests
+WORKERS = 6# most tests wait more than they work
 
 test: export PYTHONDONTWRITEBYTECODE =# what hundreds of processes import is compiled once
 test: install ## run everything: checks, mistakes, tooling, notebooks
 	@exec $(TESTS) -n $(WORKERS) --dist loadgroup
 
-test-flakiness: install ## run the checks 20 times with all cores busy
-	@exec $(WORKSHOP) test-flakiness
+test-flakiness: ## run the checks 20 times with all cores busy
 
 lint: install ## look for faults and wrong formatting
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .

@@ -1,10 +1,15 @@
-"""The Makefile: help, steps by number, and errors of one sentence."""
+"""The Makefile: help, steps by number, what reaches the commands, and errors of one sentence."""
 
+import os
 import re
 import subprocess
+import sys
 
 import pytest
+from click.testing import CliRunner
 
+from workshop.__main__ import COMMANDS
+from workshop.cli.measure import load
 from workshop.paths import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -13,10 +18,10 @@ SHOW = (
 )
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess:
+def make(*arguments: str, **options) -> subprocess.CompletedProcess:
     """Run make with the install left out, and a WORKSHOP that shows what it was given."""
     command = ["make", "-o", "install", f"WORKSHOP={SHOW}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
 
 def test_make_alone_lists_every_target():
@@ -31,6 +36,41 @@ def test_every_line_of_help_fits_in_80_columns():
 @pytest.mark.parametrize("arguments", [["check", "3"], ["check", "N=3"]])
 def test_a_step_is_named_in_either_way(arguments):
     assert make(*arguments, "APP=a b's").stdout == "3 a b's check\n"
+
+
+def test_every_command_that_the_makefile_runs_exists():
+    commands = re.search(r"^COMMANDS := ((?:.*\\\n)*.*)", MAKEFILE, re.MULTILINE)[1].split()
+    numbered = re.search(r"^NUMBERED := (.*)", MAKEFILE, re.MULTILINE)[1].split()
+    named = {*commands, *numbered} - {"$(NUMBERED)", "\\"}
+    assert named == {name for names in COMMANDS.values() for name in names} - {"timetable"}
+
+
+def test_settings_of_another_python_do_not_reach_the_commands():
+    foreign = {name: "/nowhere" for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")}
+    done = make("progress", env=os.environ | foreign)
+    assert done.stdout == "None None progress\n"
+
+
+def test_lines_of_a_pipe_come_in_their_order(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from workshop import __main__ as entry\nimport click, sys\n"
+        "@entry.workshop.command()\n"
+        "def both():\n    print('first')\n    sys.stderr.write('second\\n')\n"
+        "entry.Commands.get_command = lambda self, context, name: both\n"
+        "sys.argv = ['workshop', 'both']\nentry.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+    )  # fmt: skip
+    assert done.stdout == "first\nsecond\n"
+
+
+def test_load_goes_to_the_port_that_is_given(monkeypatch):
+    monkeypatch.setattr("workshop.load.main", lambda url, *_: url)
+    run = CliRunner(env={"N": "2", "PORT": "8112"}).invoke(load, [], standalone_mode=False)
+    assert run.exception.code == "http://127.0.0.1:8112/"
 
 
 def test_two_steps_are_compared():

@@ -9,18 +9,19 @@ from workshop.steps import step
 @click.command()
 @click.option("--url", envvar="URL", help="What to GET.")
 @click.option("--step", "number", envvar="N", type=int, help="The step to load, where no URL is.")
+@click.option("--port", envvar="PORT", type=int, help="Where the step serves, if elsewhere.")
 @click.option("-c", "connections", envvar="C", type=int, default=50, help="Connections.")
 @click.option("-s", "seconds", envvar="S", type=float, default=5, help="Seconds.")
 @click.option("--rate", envvar="RATE", type=float, help="Requests/s: an open loop.")
-def load(url: str | None, number: int | None, connections: int, seconds: float, rate):
+def load(url: str | None, number: int | None, port: int | None, connections: int, seconds, rate):
     """Put load on a URL, or on GET / of a step that runs."""
     from workshop.load import main
 
     if not url and not number:
         raise WorkshopError("Say what to load: make load URL=http://127.0.0.1:8002/async C=50 S=5")
-    raise SystemExit(
-        main(url or f"http://127.0.0.1:{step(number).port}/", connections, seconds, rate)
-    )
+    if not url:
+        url = f"http://127.0.0.1:{port or step(number).port}/"
+    raise SystemExit(main(url, connections, seconds, rate))
 
 
 @click.command()
