@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from workshop.errors import WorkshopError
 from workshop.load import Login, Request, load
 from workshop.measuring.bar import bar
-from workshop.measuring.interval import differs, interval, rounds_to_tell
 from workshop.measuring.machine import fingerprint
 from workshop.measuring.result import Result
+from workshop.measuring.student_t import confidence_interval, differs, rounds_needed
 
-FEWEST = 5  # rounds; with fewer no order of the values is rare enough to mean anything
+FEWEST = 5  # rounds; an interval of fewer would be too wide to be of use
 FASTER, SLOWER, NOISY = "faster", "slower", "too noisy to tell"
 UNITS = {"throughput": "requests/s", "p50": "ms", "p90": "ms", "p99": "ms"}
 
@@ -48,7 +48,7 @@ class Ratio:
     high: float
     verdict: str
     rounds: int
-    rounds_to_tell: int | None = None
+    rounds_needed: int | None = None
 
     def __str__(self) -> str:
         of = "" if self.measure == "throughput" else f" the {self.measure}"
@@ -58,7 +58,7 @@ class Ratio:
         )
         if self.verdict != NOISY:
             return text
-        more = f"{self.rounds_to_tell}" if self.rounds_to_tell else "more than 1,000"
+        more = f"{self.rounds_needed}" if self.rounds_needed else "more than 1,000"
         return f"{text} in {self.rounds} rounds; a difference of this size would take {more} rounds"
 
 
@@ -139,14 +139,14 @@ class Comparison:
 
 def ratio_of(name: str, base: str, measure: str, logs: list[float]) -> Ratio:
     """The ratio and verdict from the paired log ratios of the rounds."""
-    low, high = interval(logs)
+    low, high = confidence_interval(logs)
     middle = sum(logs) / len(logs)
     more_is_better = measure not in ("p50", "p90", "p99")
     verdict, needed = NOISY, None
     if differs(logs):
         verdict = FASTER if (middle > 0) == more_is_better else SLOWER
     else:
-        needed = rounds_to_tell(logs)
+        needed = rounds_needed(logs)
     bounds = [math.exp(value) for value in (middle, low, high)]
     return Ratio(name, base, measure, *bounds, verdict, len(logs), needed)
 

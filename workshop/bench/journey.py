@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from workshop.compare import Comparison
 from workshop.load import Login, Request
-from workshop.measuring.interval import interval
 from workshop.measuring.limits import Limit, bare_query
 from workshop.measuring.machine import cores
 from workshop.measuring.result import Result
+from workshop.measuring.student_t import confidence_interval
 from workshop.steps import Step, steps
 
 CONNECTIONS = 50
@@ -113,7 +113,7 @@ def side(comparison: Comparison, name: str) -> dict:
     """A side's throughput (geometric mean of the rounds, as ratios are), interval and errors."""
     values = comparison.values[name]
     logs = [math.log(value) for value in values]
-    low, high = interval(logs)
+    low, high = confidence_interval(logs)
     return {
         "name": name,
         "throughput": math.exp(statistics.fmean(logs)),
