@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
 # Targets that take the number of a step (compare takes two).
-NUMBERED := step check start hint diff solution reset watch mistake notebook load compare
+NUMBERED := step check start hint diff solution reset watch mistake notebook load compare mutants
 ifneq ($(filter $(NUMBERED),$(firstword $(MAKECMDGOALS))),)
 GIVEN := $(wordlist 2,9,$(MAKECMDGOALS))
 ifneq ($(GIVEN),)
@@ -24,7 +24,8 @@ endif
 	$(error There is no target $@: make help lists them)
 
 # make hands variables of the command line and of the environment on to the commands, which read
-# there APP, M, PORT, QUICK, REPORT, URL, C, S, DIR, WHEELHOUSE and THIS: spaces in them do no harm.
+# there APP, M, PORT, QUICK, REPORT, URL, C, S, DIR, WHEELHOUSE, THIS, SEED, COUNT and JOBS: spaces
+# in them do no harm.
 ifneq ($(N),)
 export N
 endif
@@ -100,6 +101,7 @@ test: install ## run everything: checks, mistakes, tooling, notebooks
 	@exec $(TESTS) -n $(WORKERS) --dist loadgroup
 
 test-flakiness: ## run the checks 20 times with all cores busy
+mutants: ## change a step at random: what do its checks miss?
 
 lint: install ## look for faults and wrong formatting
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .

@@ -1,5 +1,6 @@
 """Check an app, once or on every save, and show the named mistakes."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -133,3 +134,47 @@ def test_flakiness(number: int, rounds: int):
     click.echo(f"{rounds} rounds, {sum(failures.values())} failures")
     if failures:
         raise SystemExit(1)
+
+
+@click.command()
+@number
+@click.option("--seed", envvar="SEED", type=int, default=1, help="Another draw.")
+@click.option("--count", envvar="COUNT", type=int, default=120, help="How many are drawn.")
+@click.option("--jobs", envvar="JOBS", type=int, default=os.cpu_count() or 1, help="Side by side.")
+def mutants(number: int, seed: int, count: int, jobs: int):
+    """Change a finished step at random places, and show which changes no check notices."""
+    from workshop.checking import mutants as campaign
+
+    chosen = step(number)
+    drawn = campaign.draw(campaign.sources(chosen), seed, count)
+    record = campaign.Record(chosen)
+    done = sum(record.result(mutant) is not None for mutant in drawn)
+    click.echo(f"{chosen.folder}: {len(drawn)} mutants, {done} of them checked before")
+
+    def on_result(result: campaign.Result) -> None:
+        nonlocal done
+        done += 1
+        click.echo(f"[{done}/{len(drawn)}] {result.seconds:>4.0f} s  {result.verdict}")
+        click.echo(f"    {str(result.mutant)[:150]}")
+
+    results = campaign.run(chosen, drawn, record, jobs, on_result, click.echo)
+    if _show_survivors(results, campaign.explained()):
+        raise SystemExit(1)
+
+
+def _show_survivors(results, explained: dict) -> int:
+    """Print the mutants that no check caught, then the counts; how many are unexplained."""
+    survivors = [result.mutant for result in results if result.survived]
+    known = [mutant for mutant in survivors if mutant.key in explained]
+    unexplained = [mutant for mutant in survivors if mutant.key not in explained]
+    for mutant in known:
+        click.echo(f"\nknown: {explained[mutant.key]}\n    {mutant}")
+    for mutant in unexplained:
+        click.echo("\n" + click.style(f"survives: {mutant}", bold=True) + f"\n{mutant.diff()}")
+    caught = sum(result.caught_by is not None for result in results)
+    unclear = sum(bool(result.problem) for result in results)
+    click.echo(
+        f"\n{caught} caught, {len(unexplained)} survive, {len(known)} known to change nothing, "
+        f"{unclear} could not be checked\nMore of this draw: COUNT=240. Another draw: SEED=2."
+    )
+    return len(unexplained)
