@@ -13,7 +13,6 @@ COMMANDS = {
     "serve": ["step", "services", "stop", "psql", "redis-cli", "clean"],
     "check": ["check", "watch", "mistake", "mark", "test-flakiness", "mutants"],
     "learn": ["start", "reset", "hint", "diff", "solution", "progress"],
-    "teach": ["timetable"],
     "measure": ["load", "compare", "bench"],
     "notebooks": ["notebooks", "notebook", "handout"],
     "machine": ["doctor", "wheelhouse"],

@@ -1,17 +1,16 @@
 """The instructor's guide agrees with steps.toml, with the commands and with the mistakes."""
 
 import re
+from itertools import pairwise
 
 import pytest
 
-from workshop.__main__ import COMMANDS
 from workshop.checking.mistakes import mistakes
-from workshop.learning.timetable import GUIDE, renewed, timetables
 from workshop.paths import ROOT
 from workshop.steps import steps
 
+GUIDE = ROOT / "docs" / "instructor.md"
 TEXT = GUIDE.read_text()
-TIMETABLES = [pytest.param(t, id=t.title) for t in timetables()]
 STEPS = [pytest.param(s, id=s.folder) for s in steps()]
 
 
@@ -21,25 +20,29 @@ def part(step) -> str:
     return found[0] if found else ""
 
 
-def test_timetables_are_those_of_the_manifest():
-    assert renewed(TEXT) == TEXT, "run: .venv/bin/python -m workshop timetable"
+@pytest.mark.parametrize(
+    "title, minutes", [("Half a day", "minutes_half_day"), ("A full day", "minutes")]
+)
+def test_timetable_adds_up_and_gives_each_step_its_minutes(title, minutes):
+    rows = timetable(title)
+    for (begins, length, _), (next_begins, _, _) in pairwise(rows):
+        assert begins + length == next_begins
+    *parts, (_, total, end) = rows
+    assert end == "**End**"
+    assert total == sum(length for _, length, _ in parts)
+    planned = [(what, length) for _, length, what in parts if what.startswith("Step")]
+    assert planned == [(f"Step {s.number}: {s.title}", getattr(s, minutes)) for s in steps()]
 
 
-@pytest.mark.parametrize("table", TIMETABLES)
-def test_timetable_adds_up(table):
-    assert sum(item.minutes for item in table.items) == table.total
-    for before, after in zip(table.items, table.items[1:], strict=False):
-        assert before.begins + before.minutes == after.begins
-
-
-@pytest.mark.parametrize("table", TIMETABLES)
-def test_timetable_has_every_step_once_and_in_order(table):
-    named = [re.match(r"Step (\d)", item.what) for item in table.items]
-    assert [int(match[1]) for match in named if match] == [s.number for s in steps()]
+def timetable(title: str) -> list[tuple[int, int, str]]:
+    """When each part begins in minutes since midnight, how many it takes, and what it is."""
+    text = re.search(rf"^### {title}.*?(?=^#|^[A-Z])", TEXT, re.DOTALL | re.MULTILINE)[0]
+    rows = re.findall(r"^\| (\d\d):(\d\d) \| (\d+) \| (.*) \|$", text, re.MULTILINE)
+    return [(int(h) * 60 + int(m), int(length), what) for h, m, length, what in rows]
 
 
 def test_half_a_day_is_three_hours_and_shorter_in_every_step():
-    assert timetables()[0].total == 180
+    assert timetable("Half a day")[-1][1] == 180
     assert all(s.minutes_half_day <= s.minutes for s in steps())
 
 
@@ -68,7 +71,6 @@ def test_commands_that_are_named_exist():
     named = set(re.findall(r"`(?:[A-Z_]+=\w+ )*make ([a-z][a-z-]*)", TEXT))
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named <= targets
-    assert "timetable" in COMMANDS["teach"]
 
 
 def test_files_that_are_named_exist():

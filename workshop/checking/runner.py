@@ -32,6 +32,12 @@ class Outcome:
     seconds: float = 0.0
 
 
+def ids(outcomes: list[Outcome]) -> tuple[list[str], list[str]]:
+    """The ids of the checks that passed, and of those that failed."""
+    passed = [outcome.check.id for outcome in outcomes if outcome.passed]
+    return passed, [outcome.check.id for outcome in outcomes if not outcome.passed]
+
+
 def _quiet(heard) -> None:
     """Nobody listens."""
 

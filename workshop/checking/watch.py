@@ -33,7 +33,7 @@ class Watch:
 
     def __init__(self, step: Step, folder: Path):
         self.step, self.folder = step, folder
-        self.mine = folder == learner.folder(step)
+        self.mine = learner.is_own(step, folder)
         kept = progress.read().get(str(step.number), {}) if self.mine else {}
         self.failed: list[str] = kept.get("failed", [])
         self.events: queue.Queue[str] = queue.Queue()
@@ -109,7 +109,7 @@ class Watch:
             self.running = None
         self.failed = [o.check.id for o in outcomes if not o.passed]
         if self.mine:
-            progress.record(self.step.number, outcomes)
+            progress.record(self.step.number, *runner.ids(outcomes))
         self._draw(outcomes, len(wanted), done=True)
 
     def in_order(self) -> list[Check]:

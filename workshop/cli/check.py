@@ -32,9 +32,9 @@ def check(number: int, app: str | None, name: str | None, report: str | None):
         number, folder, tell=shown.outcome, junit=junit, begins=shown.begins, say=click.echo
     )
     passed = all(outcome.passed for outcome in outcomes)
-    mine = folder == learner.folder(chosen)
+    mine = learner.is_own(chosen, folder)
     if mine:
-        progress.record(number, outcomes)
+        progress.record(number, *runner.ids(outcomes))
     shown.end(outcomes, _advice(number, passed) if mine else "")
     if not passed:
         raise SystemExit(1)
@@ -43,8 +43,8 @@ def check(number: int, app: str | None, name: str | None, report: str | None):
 def _advice(number: int, passed: bool) -> str:
     if not passed:
         return f"The next hint: make hint {number}"
-    ours = f"Beside ours: make solution {number}"
-    return ours if number == len(steps()) else f"{ours}   Go on: make start {number + 1}"
+    ours = f"Compare with ours: make solution {number}.  " if number > 1 else ""
+    return ours + (f"Next: make start {number + 1}" if number < len(steps()) else "")
 
 
 @click.command()

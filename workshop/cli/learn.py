@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,58 +13,59 @@ from workshop.cli import number
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
 from workshop.paths import ROOT, shown
-from workshop.steps import Check, step, steps
+from workshop.steps import Check, Step, step, steps
 
 
 @click.command()
 @number
-def start(number: int):
-    """Lay your copy of a step into work/, from the step before."""
-    _told(learner.start(step(number)), number)
+def start(number: int) -> None:
+    """Make your copy of a step in work/, from the step before."""
+    _announce(learner.start(step(number)), number)
 
 
 @click.command()
 @number
-def reset(number: int):
-    """Begin a step again; your old work is kept beside, dated."""
+def reset(number: int) -> None:
+    """Start a step again; your old work stays in work/, under a dated name."""
     old = learner.reset(step(number))
     if old:
-        click.echo(f"Your work until now is kept in {shown(old)}/.")
-    _told(learner.folder(step(number)), number)
+        click.echo(f"Your old work is in {shown(old)}/.")
+    _announce(learner.folder(step(number)), number)
 
 
-def _told(folder: Path, number: int) -> None:
+def _announce(folder: Path, number: int) -> None:
     click.echo(f"{shown(folder)}/ is yours. Read its TASK.md, edit, then `make check {number}`.")
 
 
 @click.command()
 @number
 @click.option("--check", "check_id", envvar="CHECK", help="The check to ask about.")
-def hint(number: int, check_id: str | None):
-    """The next hint for the first check that fails."""
+def hint(number: int, check_id: str | None) -> None:
+    """The next hint for the first failed check, or for CHECK=id."""
     chosen = step(number)
-    if not progress.read().get(str(number), {}).get("checked"):
-        click.echo(f"Nothing is checked yet: `make check {number}` finds what fails.")
+    if "checked" not in progress.read().get(str(number), {}):
+        click.echo(f"`make check {number}` has not run yet, so this is a hint for its start.")
     check, count, new = learner.next_hint(chosen, check_id)
     click.echo(hints(check, count))
     if not new:
-        click.echo(f"There are no more: `make diff {number}` shows what changes in this step.")
+        click.echo(f"That was the last one: `make diff {number}` shows what this step changes.")
     elif count < len(check.hints):
-        click.echo(f"More: make hint {number}")
+        same = f" CHECK={check.id}" if check_id else ""
+        click.echo(f"More: make hint {number}{same}")
 
 
 def hints(check: Check, count: int) -> str:
     """A check and the first `count` of its hints, the newest bright."""
-    lines = [click.style(check.title, bold=True)]
+    lines = [f"{click.style(check.title, bold=True)} ({check.id})"]
     for index, text in enumerate(check.hints[:count], 1):
-        said = textwrap.fill(text, 80, initial_indent=f"  {index}  ", subsequent_indent=" " * 5)
-        lines.append(said if index == count else click.style(said, dim=True))
+        line = textwrap.fill(text, 80, initial_indent=f"  {index}  ", subsequent_indent=" " * 5)
+        lines.append(line if index == count else click.style(line, dim=True))
     return "\n".join(lines)
 
 
 @click.command()
 @number
-def diff(number: int):
+def diff(number: int) -> None:
     """What changes from the step before to this one."""
     chosen = step(number)
     if chosen.before is None:
@@ -73,12 +75,13 @@ def diff(number: int):
 
 @click.command()
 @number
-def solution(number: int):
-    """The finished step beside your work; asks first while your checks fail."""
+def solution(number: int) -> None:
+    """Compare your work with the finished step; asks first while your checks fail."""
     chosen = step(number)
     mine = learner.folder(chosen)
     if not mine.is_dir():
-        click.echo(f"The finished step is {chosen.folder}/. `make start {number}` begins yours.")
+        yours = number if chosen.before else number + 1
+        click.echo(f"The finished step is {chosen.folder}/. Next: make start {yours}")
         return
     if not _deserved(number):
         click.echo(
@@ -121,22 +124,25 @@ def compare(old: Path, new: Path) -> None:
 
 
 @click.command("progress")
-def progress_():
-    """Your steps: checks passed, hints used, times."""
+def progress_() -> None:
+    """Your steps: core and other checks passed, hints used, times."""
     kept = progress.read()
-    click.echo(f"{'step':<22}{'checks':<11}{'hints':<7}{'runs':<6}{'minutes'}")
+    heads = ("step", "core", "production", "hints", "runs")
+    click.echo("  {:<20}{:<11}{:<13}{:<7}{:<6}minutes".format(*heads))
     for s in steps():
         click.echo(_progress_line(s, kept.get(str(s.number), {})))
 
 
-def _progress_line(s, kept: dict) -> str:
-    own = set(s.checks)
-    passed = len(own & set(kept.get("passed", [])))
-    if s.before is None:
-        return f"  {s.folder:<20}to be read"
-    mark = click.style("✓", fg="green") if passed == len(own) else " "
-    checks = f"{passed} of {len(own)}"
+def _progress_line(step: Step, kept: dict[str, Any]) -> str:
+    mark = click.style("✓", fg="green") if "finished" in kept else " "
+    passed = kept.get("passed", [])
+    core, production = (_count(step, level, passed) for level in ("core", "production"))
     end = kept.get("finished", kept.get("checked"))
     minutes = f"{(end - kept['started']) / 60:.0f}" if end and "started" in kept else "-"
     hints, runs = kept.get("asked", 0), kept.get("runs", 0)
-    return f"{mark} {s.folder:<20}{checks:<11}{hints:<7}{runs:<6}{minutes}"
+    return f"{mark} {step.folder:<20}{core:<11}{production:<13}{hints:<7}{runs:<6}{minutes}"
+
+
+def _count(step: Step, level: str, passed: list[str]) -> str:
+    checks = [check.id for check in step.checks.values() if check.level == level]
+    return f"{len(set(checks) & set(passed))} of {len(checks)}"

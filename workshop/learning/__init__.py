@@ -1,1 +1,1 @@
-"""What a learner works with: copies of the steps, hints' questions, progress, a timetable."""
+"""What a learner works with: copies of the steps, hints, progress, a Redis prompt."""

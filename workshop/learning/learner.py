@@ -1,15 +1,19 @@
-"""The learner's own work: laid once, never overwritten."""
+"""The learner's own work: copied once, never overwritten."""
 
 import re
 import shutil
 import time
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from workshop.errors import WorkshopError
 from workshop.learning import progress
-from workshop.paths import ROOT, shown
-from workshop.steps import Check, Step
+from workshop.locks import locked
+from workshop.paths import ROOT, shown, unused
+from workshop.steps import Check, Step, checks_up_to
 
 WORK = ROOT / "work"
 NOT_COPIED = shutil.ignore_patterns("README.md", "__pycache__", "alternatives", "*.pyc")
@@ -36,61 +40,72 @@ def app_of(step: Step, given: str | None) -> Path:
     return chosen
 
 
+def is_own(step: Step, app: Path) -> bool:
+    """Whether this folder is the learner's work on the step; step 1 is read as it stands."""
+    return app == (folder(step) if step.before else step.path)
+
+
 def start(step: Step) -> Path:
-    """Lay the learner's copy of the step before, with a TASK.md; returns its folder."""
+    """Copy the step before into the learner's folder, with a TASK.md; returns the folder."""
+    with _locked():
+        return _start(step)
+
+
+def reset(step: Step) -> Path | None:
+    """Put the learner's copy aside, dated, and make a new one; returns where the old one is."""
+    target = folder(step)
+    old = None
+    with _locked():
+        if target.exists():
+            old = unused(target.with_name(f"{target.name}.{datetime.now():%Y-%m-%d-%H%M%S}"))
+            target.rename(old)
+        _start(step)
+    return old
+
+
+def _locked() -> AbstractContextManager[None]:
+    return locked(progress.FILE.with_name("work.lock"))
+
+
+def _start(step: Step) -> Path:
     target = folder(step)
     if step.before is None:
-        raise WorkshopError("Step 1 is there to be read: see step01_basic/, then `make start 2`.")
+        raise WorkshopError("Step 1 has nothing to build: read step01_basic/, then `make start 2`.")
     if target.exists():
         raise WorkshopError(
-            f"{shown(target)} is there already: go on with it, or begin again with "
-            f"`make reset {step.number}`, which keeps it beside."
+            f"{shown(target)} already exists: go on with it, or start again with "
+            f"`make reset {step.number}`, which keeps your old work under another name."
         )
     WORK.mkdir(exist_ok=True)
-    # Under another name first: a copy that was interrupted is never taken for the learner's.
-    half = target.with_name(target.name + ".new")
-    shutil.rmtree(half, ignore_errors=True)
-    shutil.copytree(step.before.path, half, ignore=NOT_COPIED)
-    (half / "TASK.md").write_text(task(step))
-    half.rename(target)
+    # Renamed when it is complete: a copy that was interrupted is never taken for the learner's.
+    with TemporaryDirectory(prefix=f".{target.name}.", dir=WORK) as place:
+        copy = Path(place) / "copy"
+        shutil.copytree(step.before.path, copy, ignore=NOT_COPIED)
+        (copy / "TASK.md").write_text(task(step))
+        copy.rename(target)
     with progress.of_step(step.number) as kept:
         kept.setdefault("started", time.time())
-        for old in ("checked", "passed", "failed"):  # said of work that is put aside
+        for old in ("checked", "passed", "failed"):  # they describe work that is put aside
             kept.pop(old, None)
     return target
 
 
-def reset(step: Step) -> Path | None:
-    """Put the learner's copy aside, dated, and lay a new one; returns where the old one is."""
-    target = folder(step)
-    old = None
-    if target.exists():
-        old = _unused(target.with_name(f"{target.name}.{datetime.now():%Y-%m-%d-%H%M%S}"))
-        target.rename(old)
-    start(step)
-    return old
-
-
-def _unused(path: Path) -> Path:
-    names = (path.with_name(f"{path.name}-{count}") for count in range(2, 100))
-    return path if not path.exists() else next(name for name in names if not name.exists())
-
-
 def task(step: Step) -> str:
     """TASK.md: the lesson's task, the files to edit, the checks to pass."""
-    to_edit = [name for name in step.changes if not name.startswith("alternatives/")]
+    to_edit = [name for name in step.changes if name not in step.optional]
     files = "\n".join(f"- `{name}`{_novelty(step, name)}" for name in to_edit)
-    checks = "\n".join(f"- {check.title}" for check in step.checks.values())
+    checks = "\n".join(f"- {check.title} (`{check.id}`)" for check in step.checks.values())
     n = step.number
     return (
         f"# Step {n}: {step.title}\n\n"
         f"The lesson is {step.folder}/README.md. This folder began as {step.before.folder}/.\n\n"
-        f"{section(step, 'Your task') or step.technique}\n\n"
+        f"{_list(section(step, 'Your task')) or step.technique}\n\n"
         f"## Files to edit\n\nAll others stay as they are.\n\n{files}\n\n"
         f"## Checks to pass\n\n{checks}\n\n"
         f"## Commands\n\n"
         f"- `make check {n}` checks this folder, `make watch {n}` checks it on each save\n"
-        f"- `make hint {n}` gives the next hint for what fails\n"
+        f"- `make hint {n}` gives the next hint for the first failed check; "
+        f"`make hint {n} CHECK=id` asks about another one, by the id in parentheses above\n"
         f"- `make step {n} APP={shown(folder(step))}` serves it\n"
         f"- `make solution {n}` compares it with the finished step\n"
     )
@@ -104,36 +119,47 @@ def section(step: Step, heading: str) -> str:
     return found[1].strip() if found else ""
 
 
+def _list(text: str) -> str:
+    """The numbered list of the task; what stands before it says how to start."""
+    return text[max(text.find("1. "), 0) :]
+
+
 def next_hint(step: Step, check_id: str | None = None) -> tuple[Check, int, bool]:
     """The check that the next hint is about, how many of its hints to show, and if one is new.
 
-    It is about the first check that failed last time; when none did, about the step's own in
-    their order. Of a check that failed the report has shown the first hint.
+    It is about the check with this id, else about the first that failed last time; before the
+    first run, about the step's own in their order. The report has already shown the first hint of
+    a check that failed. A hint of a check that passed isn't counted. Raises WorkshopError when
+    every check passed, or for an unknown id.
     """
     with progress.of_step(step.number) as kept:
-        candidates = _in_question(step, kept, check_id)
+        candidates = _candidates(step, kept, check_id)
         for check in candidates:
             seen = kept["hints"].get(check.id, 0)
             if seen < len(check.hints):
                 reported = check.id in kept.get("failed", []) and not seen
                 kept["hints"][check.id] = seen + 1 + reported
-                kept["asked"] = kept.get("asked", 0) + 1
+                if check.id not in kept.get("passed", []):
+                    kept["asked"] = kept.get("asked", 0) + 1
                 return check, kept["hints"][check.id], True
     return candidates[0], len(candidates[0].hints), False
 
 
-def _in_question(step: Step, kept: dict, check_id: str | None) -> list[Check]:
-    known = {c.id: c for s in _up_to(step) for c in s.checks.values()}
+def _candidates(step: Step, kept: dict[str, Any], check_id: str | None) -> list[Check]:
+    known = {check.id: check for check in checks_up_to(step.number)}
+    if check_id and check_id not in known:
+        raise WorkshopError(f"There is no check {check_id}: they are {', '.join(known)}.")
     if check_id:
-        if check_id not in known:
-            raise WorkshopError(f"There is no check {check_id}: they are {', '.join(known)}.")
         return [known[check_id]]
+    if "checked" not in kept:
+        return list(step.checks.values())
     failed = [known[id] for id in kept.get("failed", []) if id in known]
-    return failed[:1] or list(step.checks.values())
-
-
-def _up_to(step: Step) -> list[Step]:
-    return [*_up_to(step.before), step] if step.before else [step]
+    if not failed:
+        raise WorkshopError(
+            f"Every check passed: `make solution {step.number}` compares your work with ours, "
+            f"`make hint {step.number} CHECK=id` asks about one check all the same."
+        )
+    return failed[:1]
 
 
 def _novelty(step: Step, name: str) -> str:
