@@ -1,5 +1,6 @@
 """`python -m workshop COMMAND`: what the Makefile calls."""
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -17,6 +18,8 @@ COMMANDS = {
     "notebooks": ["notebooks", "notebook", "handout"],
     "machine": ["doctor", "wheelhouse"],
 }
+# What the system refuses, whatever the command does.
+NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 class Commands(click.Group):
@@ -48,6 +51,15 @@ def main() -> int:
         return workshop.main(standalone_mode=False, color=colour) or 0
     except WorkshopError as error:
         click.secho(f"✗ {error}", fg="red", err=True, color=colour)
+        return 1
+    except OSError as error:
+        if error.errno not in NOT_OURS:
+            raise
+        message = (
+            f"✗ Cannot use {error.filename or 'a file'} ({error.strerror}): check who owns it and "
+            "whether its disk is full, or move the clone to a folder where you may write."
+        )
+        click.secho(message, fg="red", err=True, color=colour)
         return 1
     except click.ClickException as error:
         click.secho(f"✗ {error.format_message()}", fg="red", err=True, color=colour)

@@ -1,5 +1,6 @@
 """The commands, as a learner gives them, on services of the test's own."""
 
+import errno
 import os
 import re
 import signal
@@ -8,9 +9,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from unittest.mock import Mock
 
 import pytest
 
+from workshop.__main__ import main
+from workshop.learning import learner
 from workshop.paths import ROOT
 from workshop.services import private
 from workshop.services.ports import free_port
@@ -106,7 +110,7 @@ def test_mistakes_are_listed():
         (["check", "2"], {"M": "nothing"}, "`make mistake N=2` lists them"),
         (["load"], {}, "Say what to load"),
         (["load"], {"URL": "http://127.0.0.1:9/"}, "127.0.0.1:9"),
-        (["start", "1"], {}, "Step 1 is there to be read"),
+        (["start", "1"], {}, "Step 1 has nothing to build"),
         (["mark", "2"], {"DIR": "nowhere"}, "There is no folder"),
     ],
 )
@@ -116,6 +120,16 @@ def test_what_cannot_be_done_is_told_in_a_sentence(words, settings, sentence):
     assert sentence in shown
     assert "Traceback" not in shown
     assert len(shown.strip().splitlines()) == 1
+
+
+def test_clone_that_cannot_be_written_is_one_sentence(monkeypatch, capsys):
+    refusal = OSError(errno.EROFS, os.strerror(errno.EROFS), "work/step02_gevent")
+    monkeypatch.setattr(learner, "start", Mock(side_effect=refusal))
+    monkeypatch.setattr(sys, "argv", ["workshop", "start", "2"])
+    assert main() == 1
+    told = capsys.readouterr().err
+    assert "Cannot use work/step02_gevent (Read-only file system)" in told
+    assert len(told.strip().splitlines()) == 1
 
 
 def test_a_taken_port_is_told(services):

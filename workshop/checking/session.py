@@ -27,6 +27,7 @@ def start(
 ) -> tuple[multiprocessing.Process, Connection]:
     """Start pytest on these checks; returns its process and where its events (JSON) come from."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()  # where it can't be written, the error is raised here and not in the new process
     events, writing = STARTING.Pipe(duplex=False)
     process = STARTING.Process(target=_run, args=(checks, environment, log, junit, writing))
     # Ctrl-C comes to us alone until all is set up: who imports would print a traceback.
