@@ -87,6 +87,7 @@ class Run:
         """See `run`."""
         late = threading.Event()
         overdue = threading.Timer(limit, lambda: (late.set(), self._stop()))
+        overdue.daemon = True  # Ctrl-C may come before the block that cancels it
         overdue.start()
         hear = {"note": note, "say": say}
         try:
