@@ -71,9 +71,11 @@ def place_order():
     if product_id < 1 or quantity < 1:
         abort(400, "product_id and quantity must be 1 or more.")
     try:
-        order = shop.place_order(product_id, quantity)
+        order = shop.place_order(product_id, quantity, key=api.idempotency_key())
     except shop.OutOfStock:
-        abort(409, "Not enough pieces are left.")
+        abort(409, "Not enough items are left.")
+    except shop.KeyReused:
+        abort(422, "This Idempotency-Key belongs to another order: use a new key for a new order.")
     if order is None:
         abort(404, "There is no such product.")
     return order, 201, {"Location": url_for("order", order_id=order["id"])}

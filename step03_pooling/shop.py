@@ -9,10 +9,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 class ShopSession(Session):
     def close(self):
-        """Give the connection back; at the end of a request no error would find a handler."""
+        """Give the connection back, even one that has died since its last query.
+
+        Flask closes the session when the answer is already made: an error here would replace it.
+        """
         try:
             super().close()
-        except DBAPIError:  # it died, and with it what was not committed
+        except DBAPIError:  # What was not committed died with the connection.
             self.invalidate()
 
 
@@ -41,10 +44,19 @@ class Order(db.Model):
     quantity: Mapped[int]
     total_cents: Mapped[int]
     customer: Mapped[str | None] = mapped_column(ForeignKey("users.username"))
+    idempotency_key: Mapped[str | None]  # unique for each customer
 
 
 class OutOfStock(Exception):
-    """Fewer pieces are left than the order asks for."""
+    """Fewer items are left than the order asks for."""
+
+
+class KeyReused(Exception):
+    """The idempotency key belongs to an earlier order of something else."""
+
+
+class OutcomeUnknown(Exception):
+    """The connection ended during COMMIT: the order may have been placed."""
 
 
 def find_product(product_id):
@@ -69,12 +81,20 @@ def sales_report():
     return [dict(row) for row in rows.mappings()]
 
 
-def place_order(product_id, quantity, customer=None):
-    """Take the pieces and write the order, in one transaction.
+def place_order(product_id, quantity, customer=None, key=None):
+    """Take the items from the stock and write the order, in one transaction.
 
-    Returns the order as a dict, or None where there is no such product; raises OutOfStock.
+    A client that got no answer can't know whether its order was placed. With an idempotency `key`
+    it may safely repeat the request: it then gets the order that it placed the first time.
+
+    Returns the order as a dict, or None if there is no such product. Raises OutOfStock, KeyReused
+    or OutcomeUnknown.
     """
-    # One statement looks and takes: no other buyer comes between the two.
+    if key and (earlier := find_order_by_key(key, customer)):
+        if (earlier.product_id, earlier.quantity) != (product_id, quantity):
+            raise KeyReused
+        return order_as_dict(earlier)
+    # One statement compares and takes, so no other buyer can come between the two.
     price = db.session.scalar(
         update(Product)
         .where(Product.id == product_id, Product.stock >= quantity)
@@ -85,17 +105,38 @@ def place_order(product_id, quantity, customer=None):
         return None
     if price is None:
         raise OutOfStock
-    total = price * quantity
-    order = Order(product_id=product_id, quantity=quantity, total_cents=total, customer=customer)
+    order = Order(
+        product_id=product_id,
+        quantity=quantity,
+        total_cents=price * quantity,
+        customer=customer,
+        idempotency_key=key,
+    )
     db.session.add(order)
-    db.session.flush()  # PostgreSQL gives the order its id
+    db.session.flush()  # PostgreSQL gives the order its id.
     placed = order_as_dict(order)
-    db.session.commit()
+    try:
+        db.session.commit()
+    except DBAPIError as error:  # PostgreSQL may have committed before the connection ended.
+        raise OutcomeUnknown from error
     return placed
 
 
+def find_order_by_key(key, customer):
+    """The order that this customer has placed with this key, or None.
+
+    Requests with the same key take turns: each takes a lock, which PostgreSQL holds until its
+    transaction ends. A second request waits for it, and then sees the order of the first.
+    """
+    lock = func.hashtextextended(f"{customer} {key}", 0)  # PostgreSQL numbers such locks.
+    db.session.execute(select(func.pg_advisory_xact_lock(lock)))
+    return db.session.scalar(
+        select(Order).where(Order.customer == customer, Order.idempotency_key == key)
+    )
+
+
 def find_order(order_id, customer=None):
-    """The order as a dict, or None; for a customer, None too where it is another's."""
+    """The order as a dict, or None; None too if it belongs to another customer."""
     order = db.session.get(Order, order_id)
     if order and customer is not None and order.customer != customer:
         return None

@@ -78,9 +78,16 @@ def place_order():
     if product_id < 1 or quantity < 1:
         abort(400, "product_id and quantity must be 1 or more.")
     try:
-        order = shop.place_order(product_id, quantity, customer=g.username)
+        order = shop.place_order(
+            product_id, quantity, customer=g.username, key=api.idempotency_key()
+        )
     except shop.OutOfStock:
-        abort(409, "Not enough pieces are left.")
+        abort(409, "Not enough items are left.")
+    except shop.KeyReused:
+        abort(422, "This Idempotency-Key belongs to another order: use a new key for a new order.")
+    except shop.OutcomeUnknown:
+        reports.forget()  # The order may be in the report.
+        raise
     if order is None:
         abort(404, "There is no such product.")
     reports.forget()

@@ -44,7 +44,7 @@ SELECT md5(string_agg(row, E'\\n' ORDER BY row)) FROM (
     UNION ALL SELECT 'u' || u::text FROM users AS u
 ) AS rows
 """
-ROWS_MD5 = "166ac4b6f1ee0dd6f43a45d544662ffe"
+ROWS_MD5 = "6f8848600598c0d60c02dc3df18e1c15"
 START = """
 import sys
 from pathlib import Path
@@ -293,6 +293,16 @@ def test_half_made_template_and_missing_database_are_made_again(running):
         cursor.execute("DROP TABLE orders")
     running.start(quiet)
     assert complete(running)
+
+
+def test_database_of_another_version_is_filled_again(running, monkeypatch):
+    url = running.postgres.url()
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "VERSION", "another")
+        running.start(quiet)
+    assert ask(url, "SELECT version FROM shop_version") == ("another",)
+    running.start(quiet)
+    assert ask(url, "SELECT version FROM shop_version") == (database.VERSION,)
 
 
 def test_orders_of_the_learner_stay(running):
@@ -544,6 +554,14 @@ def test_named_servers_are_used_and_an_empty_database_filled(elsewhere, tmp_path
     assert ask(settings.plain(url), ROWS) == (ROWS_MD5,)
     elsewhere.stop()
     assert not (tmp_path / "unused").exists()
+
+
+def test_named_database_of_another_version_is_refused_in_a_sentence(elsewhere):
+    elsewhere.start(quiet)
+    with database.session(settings.plain(elsewhere.database_url)) as cursor:
+        cursor.execute("UPDATE shop_version SET version = 'another'")
+    with pytest.raises(WorkshopError, match="filled by another version of the workshop: name an"):
+        elsewhere.start(quiet)
 
 
 def test_named_database_with_other_tables_is_not_touched(elsewhere):

@@ -22,7 +22,7 @@ VERSION = hashlib.sha256(SHOP.encode()).hexdigest()[:12]
 MARK = "CREATE TABLE shop_version AS SELECT %s::text AS version"
 # The API adds orders and changes stock; it deletes nothing. Fewer rows are a half-filled database.
 COMPLETE = """
-SELECT (SELECT count(*) FROM shop_version) = 1
+SELECT (SELECT array_agg(version) FROM shop_version) = ARRAY[%s]
    AND (SELECT count(*) FROM products WHERE id <= 5000) = 5000
    AND (SELECT count(*) FROM orders WHERE id <= 200000) = 200000
    AND (SELECT count(*) FROM users WHERE username IN ('admin', 'alice')) = 2
@@ -35,6 +35,11 @@ GRANT pg_monitor, pg_signal_backend TO workshop;
 STATISTICS = """
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 GRANT EXECUTE ON FUNCTION pg_stat_statements_reset(oid, oid, bigint, boolean) TO workshop;
+"""
+# A template that is complete bears the version of its rows as a comment, and takes no connections.
+TEMPLATE_VERSION = """
+SELECT shobj_description(oid, 'pg_database') FROM pg_database
+WHERE datname = 'shop_template' AND NOT datallowconn
 """
 # Copying files beats copying through the write-ahead log for a database of this size.
 CLONE = "CREATE DATABASE shop TEMPLATE shop_template OWNER workshop STRATEGY file_copy"
@@ -57,10 +62,10 @@ def session(url: str, autocommit: bool = True):
 
 
 def complete(url: str) -> bool:
-    """Whether the database at `url` exists and holds all the rows of the shop."""
+    """Whether the database at `url` exists and holds all the rows of this version of the shop."""
     try:
         with session(url) as cursor:
-            cursor.execute(COMPLETE)
+            cursor.execute(COMPLETE, [VERSION])
             return cursor.fetchone()[0]
     except (errors.UndefinedTable, errors.UndefinedColumn):
         return False
@@ -90,8 +95,8 @@ def ensure(postgres, say) -> None:
     with session(postgres.admin()) as admin:
         admin.execute(ROLE)
         admin.execute(STATISTICS)
-        admin.execute("SELECT datallowconn FROM pg_database WHERE datname = 'shop_template'")
-        if admin.fetchone() != (False,):  # closed to connections once it is complete
+        admin.execute(TEMPLATE_VERSION)
+        if admin.fetchone() != (VERSION,):
             _make_template(postgres, admin)
         clone(admin)
 
@@ -102,6 +107,7 @@ def _make_template(postgres, admin) -> None:
     with session(postgres.admin("shop_template")) as template:
         template.execute(STATISTICS)
     load(postgres.url("shop_template"))
+    admin.execute("COMMENT ON DATABASE shop_template IS %s", [VERSION])
     admin.execute("ALTER DATABASE shop_template ALLOW_CONNECTIONS false")
 
 

@@ -87,6 +87,7 @@ class External:
             ) from error
         tables -= {"pg_stat_statements"}
         if tables >= OURS:
+            self._check_version(url)
             return
         if tables:
             raise WorkshopError(
@@ -96,6 +97,15 @@ class External:
         say("Filling the database that DATABASE_URL names …")
         with database.plain_errors(self.own.state):
             database.load(url)
+
+    def _check_version(self, url: str) -> None:
+        with database.session(url) as cursor:
+            cursor.execute("SELECT version FROM shop_version")
+            if cursor.fetchone() != (database.VERSION,):
+                raise WorkshopError(
+                    "The database that DATABASE_URL names was filled by another version of the "
+                    "workshop: name an empty one, which is then filled."
+                )
 
     def _check_redis(self) -> None:
         import redis  # slow to import, and needed here alone

@@ -68,6 +68,7 @@ CREATE TABLE orders (
     quantity int NOT NULL CHECK (quantity > 0),
     total_cents int NOT NULL,
     customer text,
+    idempotency_key text,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
@@ -96,5 +97,10 @@ ALTER TABLE orders ALTER COLUMN id RESTART WITH 200001;
 ALTER TABLE orders ADD PRIMARY KEY (id);
 ALTER TABLE orders ADD FOREIGN KEY (product_id) REFERENCES products;
 ALTER TABLE orders ADD FOREIGN KEY (customer) REFERENCES users;
+
+-- A key is unique for each customer, and among the orders of no customer. Orders without a key
+-- are not in this index.
+CREATE UNIQUE INDEX ON orders (customer, idempotency_key) NULLS NOT DISTINCT
+WHERE idempotency_key IS NOT NULL;
 
 ANALYZE products, users, orders;
