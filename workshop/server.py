@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,8 +115,8 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise WorkshopError(
-                    f"The app ended with exit code {self.process.returncode} before it answered. "
-                    f"Its last words: {self._last_words()}"
+                    f"The app ended with exit code {self.process.returncode} before it answered "
+                    f"GET /, and {self._last_words()}"
                 )
             if answers(self.port):
                 return
@@ -124,7 +125,37 @@ class Server:
 
     def _last_words(self) -> str:
         lines = self.output().strip().splitlines()
-        return lines[-1].strip() if lines else "(none)"
+        return f"said last: {lines[-1].strip()}" if lines else "it printed nothing."
+
+
+FRAME = re.compile(r'  File "(.+)", line (\d+)(?:, in (.+))?')
+
+
+def last_traceback(output: str, folder: Path) -> list[str]:
+    """The end of the last traceback in an app's output; empty where there is none.
+
+    Gives the innermost place in the app's own code (file, line, function), what stands there, and
+    the exception.
+    """
+    lines = output.splitlines()
+    frames = [(number, found) for number, line in enumerate(lines) if (found := FRAME.match(line))]
+    if not frames:
+        return []
+    end = next((n for n in range(frames[-1][0], len(lines)) if lines[n][:1] not in (" ", "")), None)
+    if end is None:
+        return []
+    begin = frames[-1][
+        0
+    ]  # of the last traceback: frames follow one another, two lines or more each
+    while begin and lines[begin - 1].startswith("  "):
+        begin -= 1
+    here = str(folder.resolve())
+    own = [(n, f) for n, f in frames if n >= begin and f[1].startswith(here + os.sep)]
+    number, frame = (own or frames)[-1]
+    place = f"{frame[1].removeprefix(here + os.sep)}, line {frame[2]}"
+    place += f", in {frame[3]}" if frame[3] else ""
+    code = [line for line in lines[number + 1 : number + 3] if line.startswith("    ")]
+    return [place, *code[:1], lines[end]]
 
 
 def entry_point(folder: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import httpx
+import pytest
 
 from workshop.server import Server
 from workshop.steps import Step
@@ -60,10 +61,27 @@ class Request:
     headers: dict = field(default_factory=dict)
 
 
+class Remote:
+    """A server that runs already at a URL; it has an address, but no process and no output."""
+
+    def __init__(self, url: str):
+        self.url = url
+
+    @property
+    def port(self) -> int:
+        address = httpx.URL(self.url)
+        if address.host != "127.0.0.1":
+            pytest.skip("needs a server on 127.0.0.1")
+        return address.port or 80
+
+    def __getattr__(self, name: str):
+        pytest.skip("needs the app's process")
+
+
 class App:
     """The app under check, in a process of its own."""
 
-    def __init__(self, server: Server, step: Step):
+    def __init__(self, server: Server | Remote, step: Step):
         self.server, self.step = server, step
         self.url = server.url
         self.client = httpx.Client(
@@ -72,6 +90,11 @@ class App:
         self.auth: dict[str, str] = {}
         # Of each connection that PostgreSQL had, (process id, client's port): is it this app's?
         self.connections: dict[tuple[int, int], bool] = {}
+
+    def needs_settings(self) -> None:
+        """Skip the check where the app runs already, so that we chose none of its settings."""
+        if isinstance(self.server, Remote):
+            pytest.skip("needs to start the app with settings of its own")
 
     def request(self, method: str, path: str, **options) -> Answer:
         """One request; where no answer comes, the check fails with that."""

@@ -1,102 +1,109 @@
-"""Fixtures of the checks, which run against one app folder: workshop/checking/ says which."""
+"""Fixtures of the checks, which run against one target: workshop/checking/lane.py says which."""
 
-import json
-import os
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing.connection import Connection
-from pathlib import Path
 
 import psycopg2
 import pytest
 import redis as redis_client
-from blackbox import JWT_SECRET, PATIENCE, App, CheckFailed
+from blackbox import JWT_SECRET, PATIENCE, SUPPLIER, App, CheckFailed, Remote
 from locks import row_locked, table_locked
 
+from workshop.checking.lane import LANE
 from workshop.errors import WorkshopError
-from workshop.server import Server
-from workshop.services import Services, private
-from workshop.steps import step
+from workshop.server import Server, last_traceback
 
-STEP = step(int(os.environ["CHECK_STEP"]))
-FOLDER = Path(os.environ["CHECK_APP"])
 OUTPUT = 16 * 2**20  # bytes that an app may print
-EVENTS = Connection(int(os.environ["CHECK_EVENTS"]), readable=False)
+USUAL = {"SUPPLIER_DELAY": SUPPLIER, "POOL_TIMEOUT": PATIENCE}  # told apart from settings to obey
 
 
 @pytest.fixture(scope="session")
-def services():
+def lane(pytestconfig):
+    """What the checks run against."""
+    return pytestconfig.stash[LANE]
+
+
+@pytest.fixture(scope="session")
+def services(lane):
     """PostgreSQL and Valkey of the checks' own, with a pristine shop."""
-    if given := os.environ.get("CHECK_SERVICES"):
-        yield Services(*json.loads(given), durable=False)
-        return
-    with private(say=lambda text: _send(say=text), scram_iterations=1) as own:
-        yield own
+    if lane.target.url:
+        pytest.skip("needs the app's PostgreSQL and Redis")
+    return lane.services()
 
 
 @pytest.fixture(scope="session")
-def _running(services, tmp_path_factory):
-    """Starts the app with the settings given; apps with the same settings are shared."""
-    with ExitStack() as stack:
-        shared: dict[frozenset, App] = {}
-        failures: list[CheckFailed] = []
+def launch(lane, request, tmp_path_factory):
+    """launch(SUPPLIER_DELAY=0.5): the app with these settings; fresh=True: not a shared one."""
+    if lane.target.url:
+        return partial(_reach, lane)
+    services = request.getfixturevalue("services")
+    stack, shared = ExitStack(), {}
+    request.addfinalizer(stack.close)
 
-        def launch(fresh: bool = False, **settings) -> App:
-            key = frozenset(settings.items())
-            if len(failures) > 1:  # it does not start at all: do not wait for that each time
-                raise failures[-1]
-            if not fresh and key in shared:
-                return shared[key]
-            env = _environment(services, settings)
-            log = tmp_path_factory.mktemp("app") / "output.log"
-            server = Server(FOLDER, env, log, largest=OUTPUT)
-            try:
-                server.start()
-            except WorkshopError as error:
-                failures.append(
-                    CheckFailed(
-                        f"did: started {FOLDER.name}/{server.command[-1]}\n"
-                        f"got: {error}\n"
-                        f"expected: an app that answers on the port in PORT"
-                    )
-                )
-                raise failures[-1] from None
-            stack.callback(_end, server)
-            app = App(server, STEP)
-            if not fresh:
-                shared[key] = app
-            return app
+    def start(fresh: bool = False, **settings) -> App:
+        key = frozenset(settings.items())
+        if not fresh and key in shared:
+            return shared[key]
+        log = tmp_path_factory.mktemp("app") / "output.log"
+        server = lane.target.server(_environment(lane, services, settings), log, largest=OUTPUT)
+        try:
+            server.start()
+        except WorkshopError as error:
+            failure = _not_started(server, error)
+            if settings:  # or does it not start at all?
+                start()
+            elif frozenset() not in shared:
+                lane.send(crash=failure)
+            raise CheckFailed(failure["message"]) from None
+        stack.callback(_end, lane, server)
+        lane.servers.append(server)
+        app = App(server, lane.step)
+        if not fresh:
+            shared[key] = app
+        return app
 
-        yield launch
+    return start
 
 
-def _environment(services, settings: dict) -> dict[str, str]:
+def _reach(lane, fresh: bool = False, **settings) -> App:
+    """The app that runs at the target's URL, for a check that needs no settings of its own."""
+    if fresh or not settings.items() <= USUAL.items():
+        pytest.skip("needs to start the app with settings of its own")
+    return App(Remote(lane.target.url), lane.step)
+
+
+def _not_started(server: Server, error: WorkshopError) -> dict:
+    """What a check says of an app that does not start."""
+    return {
+        "message": f"did: started {server.folder.name}/{server.command[-1]}\n"
+        f"got: {error}\n"
+        f"expected: an app that answers on the port in PORT",
+        "trace": last_traceback(server.output(), server.folder),
+    }
+
+
+def _environment(lane, services, settings: dict) -> dict[str, str]:
     """What an app is started with; a setting of None is left out."""
     # A busy machine may fill a pool for longer than its 2 s: requests wait unless a check sets it.
     given = {"POOL_TIMEOUT": PATIENCE} | settings
-    if STEP.has_login:
+    if lane.step.has_login:
         given = {"JWT_SECRET": JWT_SECRET} | given
     return services.environment() | {k: str(v) for k, v in given.items() if v is not None}
 
 
-def _end(server: Server) -> None:
-    server.kill()  # whoever checks how it ends does so before; this is sooner
+def _end(lane, server: Server) -> None:
+    server.kill()  # a check of how it ends has done so before; this is sooner
     if server.log.stat().st_size >= OUTPUT // 2:  # shells differ in the unit of their limit
-        _send(note=f"printed {OUTPUT // 2**21} MB or more")
+        lane.send(warning=f"printed {OUTPUT // 2**21} MB or more")
 
 
 @pytest.fixture
-def launch(_running):
-    """launch(SUPPLIER_DELAY=0.5): the app with these settings; fresh=True: not a shared one."""
-    return _running
-
-
-@pytest.fixture
-def try_to_start(services, tmp_path):
+def try_to_start(lane, services, tmp_path):
     """try_to_start(JWT_SECRET="short"): whether the app starts so, and all that it prints."""
 
     def attempt(**settings) -> tuple[bool, str]:
-        server = Server(FOLDER, _environment(services, settings), tmp_path / "output.log")
+        environment = _environment(lane, services, settings)
+        server = lane.target.server(environment, tmp_path / "output.log")
         try:
             server.start()
         except WorkshopError:
@@ -202,40 +209,3 @@ def product(db):
     columns = ("id", "name", "category", "price_cents", "stock")
     row = db.query(f"SELECT {', '.join(columns)} FROM products WHERE id = %s", product.next)
     return dict(zip(columns, row[0], strict=True))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    """Say each outcome to the runner, and keep tracebacks from the learner."""
-    report = yield
-    if report.failed and report.when != "teardown":
-        failure = call.excinfo.value
-        by_assertion = isinstance(failure, AssertionError)
-        message = str(failure) if by_assertion else f"{type(failure).__name__}: {failure}"
-        if not by_assertion:
-            report.sections.append(("traceback", str(report.longrepr)))
-        report.longrepr = message
-        _tell(item, outcome="failed", message=message, by_assertion=by_assertion)
-    elif report.when == "call":
-        _tell(item, outcome="passed")
-    return report
-
-
-def _tell(item, **event) -> None:
-    _send(check=_check(item), case=item.name, **event)
-
-
-def _send(**event) -> None:
-    EVENTS.send_bytes(json.dumps(event).encode())
-
-
-def _check(item) -> str:
-    return item.originalname.removeprefix("test_")
-
-
-def pytest_runtest_setup(item):
-    _tell(item, outcome="begins")
-
-
-def pytest_collection_finish(session):
-    _send(collected=[_check(item) for item in session.items])

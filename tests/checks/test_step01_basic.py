@@ -29,6 +29,7 @@ def test_root_tells_the_step(app):
 
 
 def test_supplier_is_awaited(app):
+    app.needs_settings()
     answer = app.get("/async")
     expect_one_wait(answer, "GET /async")
     pattern = r"This is an? (a?synchronous) API response!"

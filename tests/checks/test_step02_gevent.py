@@ -18,6 +18,7 @@ def app(launch):
 
 
 def test_waits_overlap(app):
+    app.needs_settings()
     answers, seconds = app.together([Request("GET", "/async")] * 20)
     did = f"20 × GET /async at once, each waits {SUPPLIER} s for the supplier"
     expect(counts(answers) == "20 × 200", did, counts(answers), "20 × 200")

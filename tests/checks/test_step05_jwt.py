@@ -45,6 +45,7 @@ def costly(db, seeded):
 @pytest.fixture
 def forge(app):
     """Makes tokens like admin's; what it signs as it should be is accepted."""
+    app.needs_settings()
     forge = Forge(app.authorization()["Authorization"].removeprefix("Bearer "))
     answer = app.get("/me", headers=bearer(forge.token()))
     expect(

@@ -1,28 +1,31 @@
 """The report of the checks: readable at any number of checks, in 80 columns, counts at the end."""
 
+from dataclasses import replace
+from xml.etree import ElementTree
+
 import click
 import pytest
 
-from workshop.checking import report
-from workshop.checking.runner import Outcome
+from workshop.checking import junit, report
+from workshop.checking.outcome import Outcome
+from workshop.checking.runner import in_order
 from workshop.paths import ROOT
 from workshop.steps import checks_up_to, step, steps
+from workshop.target import Target
 
 MESSAGE = "did: GET /\ngot: 500 text/html: {}\nexpected: 200"
 
 
-def shown(number: int, capsys, failed=()) -> str:
+def shown(number: int, capsys, failed=(), failed_before=(), order=lambda outcomes: outcomes) -> str:
     """The report of a run in which the checks with these ids failed, each in its own way."""
-    outcomes = [
-        Outcome(check, check.id not in failed, MESSAGE.format(check.id))
-        for check in checks_up_to(number)
-    ]
-    told = report.Report(step(number), ROOT / "work" / "x")
-    told.begin()
-    for outcome in outcomes:
-        told.begins(outcome.check)
-        told.outcome(outcome)
-    told.end(outcomes, "The next hint: make hint 2")
+    checks = in_order(number, failed_before)
+    outcomes = [Outcome(c, c.id not in failed, MESSAGE.format(c.id)) for c in checks]
+    printed = report.Report(step(number), Target.of(ROOT / "work" / "x"), checks, failed_before)
+    printed.begin()
+    for outcome in order(outcomes):
+        printed.on_start(outcome.check)
+        printed.on_result(outcome)
+    printed.end(outcomes, "The next hint: make hint 2")
     return click.unstyle(capsys.readouterr().out)
 
 
@@ -36,8 +39,26 @@ def test_report_ends_with_the_counts_and_fits_80_columns(number, capsys):
 
 def test_steps_before_take_one_line_each(capsys):
     lines = shown(5, capsys).splitlines()
-    assert len(lines) < len(step(5).checks) + 12
-    assert lines[1].count("✓") == len(step(1).checks)
+    assert len(lines) < len(step(5).checks) + 13
+    first = next(line for line in lines if line.startswith("Step 1"))
+    assert first.count("✓") == len(step(1).checks)
+
+
+def test_outcomes_that_come_in_any_order_are_reported_in_one(capsys):
+    assert shown(3, capsys, order=lambda outcomes: outcomes[::-1]) == shown(3, capsys)
+
+
+def test_core_comes_before_production_and_what_failed_last_time_before_both(capsys):
+    failed = [list(step(2).checks)[-1], "report_adds_up"]
+    lines = shown(2, capsys, failed_before=failed).splitlines()
+    heads = [line for line in lines if not line.startswith(" ") and line][1:]
+    assert heads[0] == "Failed last time"
+    assert [heads[1], heads[2]] == [
+        f"Step 2: {step(2).title}{end}" for end in ("", ", for production")
+    ]
+    assert {line.strip("✓ ") for line in lines[2:4]} == {
+        c.title for c in checks_up_to(2) if c.id in failed
+    }
 
 
 def test_failures_are_whole_with_a_hint_and_passes_are_not(capsys):
@@ -54,7 +75,7 @@ def test_failures_are_whole_with_a_hint_and_passes_are_not(capsys):
 
 def test_a_failure_of_an_earlier_step_is_marked_in_its_line_and_told_whole(capsys):
     text = shown(2, capsys, ["product_is_one_row"])
-    assert text.splitlines()[1].count("✗") == 1
+    assert next(x for x in text.splitlines() if x.startswith("Step 1")).count("✗") == 1
     assert text.count("✗ GET /products/<id> is the row of that product") == 1
 
 
@@ -73,3 +94,50 @@ def test_very_many_failures_are_not_all_told_whole(capsys):
 
 def test_titles_fit_a_line():
     assert [c.title for c in checks_up_to(5) if len(c.title) > 76] == []
+
+
+def test_an_app_that_does_not_start_is_one_failure_without_a_hint(capsys):
+    crash = Outcome(
+        step(2).checks["waits_overlap"],
+        False,
+        "did: started x/server.py\ngot: exit code 1",
+        trace=["app.py, line 3", "    def (", "SyntaxError: invalid syntax"],
+        crashed=True,
+    )
+    checks = in_order(2)
+    printed = report.Report(step(2), Target.of(ROOT / "work" / "x"), checks)
+    printed.on_crash(crash)
+    printed.end([replace(crash, check=check) for check in checks])
+    text = click.unstyle(capsys.readouterr().out)
+    assert text.count("✗") == 1
+    assert "✗ The app does not start" in text
+    assert "error      app.py, line 3" in text
+    assert "hint" not in text
+    assert text.splitlines()[-1] == f"The app does not start: 0 of {len(checks)} checks ran"
+
+
+def test_what_does_not_apply_is_counted_apart(capsys):
+    checks = in_order(2)
+    outcomes = [
+        Outcome(c, True, not_applicable="needs its process" * (c.step == 2)) for c in checks
+    ]
+    printed = report.Report(step(2), Target.at("http://127.0.0.1:8002"), checks)
+    for outcome in outcomes:
+        printed.on_result(outcome)
+    printed.end(outcomes)
+    text = click.unstyle(capsys.readouterr().out)
+    own = len(step(2).checks)
+    assert f"{len(checks) - own} passed, 0 failed, {own} not applicable" in text
+    assert "because    needs its process" in text
+
+
+def test_junit_xml_holds_every_outcome(tmp_path):
+    checks = checks_up_to(2)
+    outcomes = [Outcome(check, True) for check in checks]
+    outcomes[0] = Outcome(checks[0], False, MESSAGE)
+    outcomes[1] = Outcome(checks[1], True, not_applicable="needs its process")
+    junit.write(outcomes, tmp_path / "folder" / "report.xml")
+    suite = ElementTree.parse(tmp_path / "folder" / "report.xml").find("testsuite")  # noqa: S314
+    assert [case.get("name") for case in suite] == [check.id for check in checks]
+    assert [suite.get(name) for name in ("tests", "failures", "skipped")] == ["22", "1", "1"]
+    assert MESSAGE in suite[0].find("failure").text

@@ -16,6 +16,7 @@ from leftovers import gone
 
 from workshop.checking import runner, watch
 from workshop.checking.mistakes import apply, mistake
+from workshop.checking.outcome import Observer
 from workshop.paths import ROOT
 from workshop.steps import step
 
@@ -107,7 +108,7 @@ def test_a_save_is_checked_and_keys_are_heard(terminal, app):
 
 
 def test_ctrl_c_ends_it_and_leaves_nothing(terminal):
-    terminal.until(r"1 of 22 checks run")
+    terminal.until(r"\d of 22 checks run")
     started = children(terminal.process.pid)
     assert started
     terminal.press("\x03")
@@ -116,10 +117,9 @@ def test_ctrl_c_ends_it_and_leaves_nothing(terminal):
 
 
 def test_what_failed_comes_first_then_the_step_itself():
-    watching = watch.Watch(step(2), step(2).path)
-    watching.failed = ["unknown_route_is_told"]
-    order = [check.id for check in watching.in_order()]
-    first, second = list(step(1).checks), list(step(2).checks)
+    order = [check.id for check in runner.in_order(2, ["unknown_route_is_told"])]
+    first = list(step(1).checks)
+    second = sorted(step(2).checks, key=lambda id: step(2).checks[id].level)
     first.remove("unknown_route_is_told")
     assert order == ["unknown_route_is_told", *second, *first]
 
@@ -133,9 +133,17 @@ def test_checks_run_in_the_order_asked_for():
         second["half_a_request_holds_nobody"],
         first["root_tells_the_step"],
     ]
-    begun = []
-    assert all(o.passed for o in runner.run(2, step(2).path, wanted, begins=begun.append))
-    assert begun == wanted
+    heard = Heard()
+    assert all(o.passed for o in runner.run(2, step(2).path, wanted, heard, lanes=1))
+    assert heard.begun == wanted
+
+
+class Heard(Observer):
+    def __init__(self):
+        self.begun = []
+
+    def on_start(self, check):
+        self.begun.append(check)
 
 
 @pytest.mark.parametrize(

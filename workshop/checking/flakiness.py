@@ -10,15 +10,15 @@ from workshop.checking import runner
 from workshop.steps import Step
 
 
-def runs(step: Step, rounds: int, tell: Callable[[int, list[str]], None]) -> Counter:
-    """How often each check failed; `tell` hears the number of each round and what failed in it."""
+def runs(step: Step, rounds: int, on_round: Callable[[int, list[str]], None]) -> Counter[str]:
+    """How often each check failed; `on_round` hears each round and what failed."""
     failures: Counter[str] = Counter()
     with busy_cores():
         for number in range(1, rounds + 1):
             outcomes = runner.run(step.number, step.path)
             failed = [outcome.check.id for outcome in outcomes if not outcome.passed]
             failures.update(failed)
-            tell(number, failed)
+            on_round(number, failed)
     return failures
 
 

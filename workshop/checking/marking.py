@@ -11,9 +11,10 @@ from html import escape
 from pathlib import Path
 
 from workshop.checking import runner
+from workshop.checking.outcome import Observer
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
-from workshop.steps import Step, checks_up_to
+from workshop.steps import Check, Step, checks_up_to
 
 SIDE_BY_SIDE = 4
 LIMIT = 180  # seconds for one submission
@@ -26,14 +27,17 @@ STYLE = (
 
 
 @dataclass
-class Mark:
-    """What the checks said of one submission."""
+class Mark(Observer):
+    """What the checks said of one submission; hears what else there is to say of it."""
 
     name: str
     total: int
     failing: list[str] = field(default_factory=list)  # titles
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+    def on_warning(self, text: str) -> None:
+        self.notes.append(text)
 
     @property
     def verdict(self) -> str:
@@ -51,7 +55,7 @@ def mark(
     submissions: Path,
     tell: Callable[[Mark], None] = lambda mark: None,
     limit: float = LIMIT,
-    only: list[runner.Check] | None = None,
+    only: list[Check] | None = None,
 ) -> list[Mark]:
     """Mark every folder in `submissions`; `tell` hears each mark as it comes.
 
@@ -88,7 +92,7 @@ def mark_one(step: Step, folder: Path, limit: float, only=None) -> Mark:
         # A link could lead out of the submission: links stay links, to be broken in the copy.
         shutil.copytree(app, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         try:
-            outcomes = runner.run(step.number, copy, wanted, note=result.notes.append, limit=limit)
+            outcomes = runner.run(step.number, copy, wanted, result, lanes=1, limit=limit)
             result.failing = [o.check.title for o in outcomes if not o.passed]
         except WorkshopError as error:
             result.notes.append(str(error))

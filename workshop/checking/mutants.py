@@ -25,6 +25,7 @@ from queue import SimpleQueue
 
 from workshop.checking import runner
 from workshop.checking.mutation import Mutant, Source
+from workshop.checking.outcome import Observer, Outcome
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
 from workshop.services import Services, private
@@ -214,18 +215,24 @@ def lay(step: Step, mutant: Mutant, target: Path) -> Path:
 
 def first_failure(step: Step, app: Path, services: Services, limit: float) -> str | None:
     """The id of the first check that the app fails, or None."""
-    failed: list[str] = []
-    checks = runner.Run(step.number, app, only=in_order(step), services=services)
-
-    def stop_at_failure(outcome: runner.Outcome) -> None:
-        if not outcome.passed:
-            failed.append(outcome.check.id)
-            checks.interrupt()
-
+    until = UntilFailure(runner.Run(step.number, app, in_order(step), [services], limit=limit))
     try:
-        outcomes = checks.outcomes(stop_at_failure, limit=limit)
+        outcomes = until.run.outcomes(until)
     except WorkshopError:  # which the interruption raises as well
-        if not failed:
+        if not until.failed:
             raise
-        return failed[0]
+        return until.failed[0]
     return next((o.check.id for o in outcomes if not o.passed), None)
+
+
+class UntilFailure(Observer):
+    """Interrupts a run at the first check that fails."""
+
+    def __init__(self, run: runner.Run):
+        self.run = run
+        self.failed: list[str] = []
+
+    def on_result(self, outcome: Outcome) -> None:
+        if not outcome.passed:
+            self.failed.append(outcome.check.id)
+            self.run.interrupt()

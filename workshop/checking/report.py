@@ -2,95 +2,142 @@
 
 import sys
 import textwrap
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from itertools import groupby
 
 import click
 
-from workshop.checking.runner import Outcome
+from workshop.checking.outcome import Observer, Outcome
 from workshop.paths import shown
-from workshop.steps import Check, Step, checks_up_to
+from workshop.steps import Check, Step
 from workshop.steps import step as find_step
+from workshop.target import Target
 
 WIDTH = 80  # columns
-WHOLE = 6  # failures that are told whole: more than that are rarely read
+INDENT = " " * 13
+WHOLE = 6  # failures that are shown whole: more than that are rarely read
 
 
-class Report:
-    """Prints each outcome as it comes, then the failures whole, then one line of counts.
+class Report(Observer):
+    """Prints the outcomes in the order of `checks`, then the failures whole, then the counts.
 
-    A step before the one that is checked takes a line, with a mark for each check; the step's own
-    checks take a line each.
+    The checks run side by side and end in any order: an outcome is printed once all before it are.
+    What failed last time (`failed`, by id) and the step's own checks take a line each, a step
+    before takes one line with a mark for each check.
     """
 
-    def __init__(self, step: Step, folder: Path):
-        self.step, self.folder = step, folder
-        self.total = len(checks_up_to(step.number))
-        self.current = 0  # the step of the outcome that came last
+    def __init__(
+        self, step: Step, target: Target, checks: Sequence[Check], failed: Collection[str] = ()
+    ):
+        self.step, self.target, self.checks, self.failed = step, target, list(checks), failed
+        self._found: dict[str, Outcome] = {}
+        self._started: set[str] = set()
+        self._printed = 0
+        self._heading = ""
+        self._line_is_open = False
 
     def begin(self) -> None:
-        name = shown(self.folder)
-        click.echo(f"Checking {name} against step {self.step.number} ({self.total} checks)")
+        name = self.target.url or shown(self.target.folder)
+        click.echo(f"Checking {name} against step {self.step.number} ({len(self.checks)} checks)")
 
-    def begins(self, check: Check) -> None:
-        """Say which check runs now, where the line can be taken back."""
-        if check.step == self.step.number and sys.stdout.isatty():
-            self._head(check)
-            click.echo(f"  … {check.title}", nl=False)
+    def log(self, text: str) -> None:
+        click.echo(text)
 
-    def outcome(self, outcome: Outcome) -> None:
-        check = outcome.check
-        self._head(check)
-        if check.step == self.step.number:
-            back = "\r\033[K" if sys.stdout.isatty() else ""
-            click.echo(f"{back}  {mark(outcome)} {check.title}")
-        else:
-            click.echo(mark(outcome), nl=False)
+    def on_start(self, check: Check) -> None:
+        self._started.add(check.id)
+        self._show_progress()
 
-    def end(self, outcomes: list[Outcome], advice: str = "") -> None:
-        """`advice` says what to do next."""
+    def on_result(self, outcome: Outcome) -> None:
+        self._found[outcome.check.id] = outcome
+        before = self._printed
+        while self._printed < len(self.checks):
+            next_one = self._found.get(self.checks[self._printed].id)
+            if next_one is None:
+                break
+            self._print(next_one)
+            self._printed += 1
+        if self._printed > before:
+            self._show_progress()
+
+    def on_crash(self, outcome: Outcome) -> None:
         self._end_line()
-        failed = [outcome for outcome in outcomes if not outcome.passed]
-        for group in alike(failed)[:WHOLE]:
+
+    def end(self, outcomes: Sequence[Outcome], advice: str = "") -> None:
+        """Print what failed and the counts; `advice` says what to do next."""
+        self._end_line()
+        for why, group in _by_reason(outcomes):
+            titles = f"{len(group)} checks" if len(group) > 1 else group[0].check.title
+            click.echo(f"\nNot applicable: {titles}\n{_line('because', why)}")
+        alike_failures = alike([outcome for outcome in outcomes if not outcome.passed])
+        for group in alike_failures[:WHOLE]:
             click.echo("\n" + failures(group))
-        if rest := sum(map(len, alike(failed)[WHOLE:])):
+        if rest := sum(map(len, alike_failures[WHOLE:])):
             click.echo(f"\n… and {rest} more, marked ✗ above. Begin with the first.")
         click.echo(f"\n{advice}" if advice else "")
         click.echo(summary(outcomes))
 
+    def _print(self, outcome: Outcome) -> None:
+        check = outcome.check
+        self._head(check)
+        if self._takes_a_line(check):
+            back = "\r\033[K" if sys.stdout.isatty() else ""
+            click.echo(f"{back}  {mark(outcome)} {check.title}")
+        else:
+            click.echo(mark(outcome), nl=False)
+            self._line_is_open = True
+
+    def _show_progress(self) -> None:
+        """Say which check comes next, where the line can be taken back."""
+        if self._printed == len(self.checks) or not sys.stdout.isatty():
+            return
+        check = self.checks[self._printed]
+        if check.id in self._started and self._takes_a_line(check):
+            self._head(check)
+            click.echo(f"\r\033[K  … {check.title}", nl=False)
+
+    def _takes_a_line(self, check: Check) -> bool:
+        return check.step == self.step.number or check.id in self.failed
+
     def _head(self, check: Check) -> None:
-        if check.step == self.current:
+        heading = f"Step {check.step}: {find_step(check.step).title}"
+        if check.id in self.failed:
+            heading = "Failed last time"
+        elif check.step == self.step.number and check.level != "core":
+            heading += ", for production"
+        if heading == self._heading:
             return
         self._end_line()
-        self.current = check.step
-        heading = f"Step {check.step}: {find_step(check.step).title}"
-        if check.step == self.step.number:
-            click.echo(heading)
-        else:
-            click.echo(f"{heading:<31}", nl=False)
+        self._heading = heading
+        click.echo(
+            heading if self._takes_a_line(check) else f"{heading:<31}", nl=self._takes_a_line(check)
+        )
 
     def _end_line(self) -> None:
-        if self.current and self.current != self.step.number:
+        if self._line_is_open:
             click.echo()
+        self._line_is_open = False
 
 
 def mark(outcome: Outcome) -> str:
+    if outcome.not_applicable:
+        return click.style("–", dim=True)
     if outcome.passed:
         return click.style("✓", fg="green")
     return click.style("✗", fg="red", bold=True)
 
 
-def alike(failed: list[Outcome]) -> list[list[Outcome]]:
-    """The failures, those with the same message together: an app that does not start fails all."""
+def alike(failed: Sequence[Outcome]) -> list[list[Outcome]]:
+    """The failures, those with the same message together."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in failed:
         groups.setdefault(outcome.message, []).append(outcome)
     return list(groups.values())
 
 
-def failures(group: list[Outcome]) -> str:
+def failures(group: Sequence[Outcome]) -> str:
     """The first of a group of failures that are alike, whole, and how many others there are."""
     others = len(group) - 1
-    if not others:
+    if not others or group[0].crashed:
         return failure(group[0])
     checks = "check fails" if others == 1 else "checks fail"
     return failure(group[0]) + f"\n{_line('also', f'{others} more {checks} in the same way')}"
@@ -98,27 +145,44 @@ def failures(group: list[Outcome]) -> str:
 
 def failure(outcome: Outcome) -> str:
     """One failed check: its title, what was done, what came back, what was expected, a hint."""
-    title = click.style(f"✗ {outcome.check.title}", fg="red", bold=True)
+    title = "The app does not start" if outcome.crashed else outcome.check.title
+    title = click.style(f"✗ {title}", fg="red", bold=True)
     if not outcome.by_assertion:
         return f"{title}\n{_line('broke', 'the check itself: ' + outcome.message)}"
     parts = [line.split(": ", 1) for line in outcome.message.splitlines()]
     lines = [_line(part[0], part[1] if len(part) > 1 else "") for part in parts]
-    return "\n".join([title, *lines, _line("hint", outcome.check.hints[0])])
+    if outcome.trace:
+        lines.append(f"  {'error':<11}{outcome.trace[0]}")
+        lines += [f"{INDENT}{line}"[:WIDTH] for line in outcome.trace[1:]]
+    if not outcome.crashed:
+        lines.append(_line("hint", outcome.check.hints[0]))
+    return "\n".join([title, *lines])
 
 
-def summary(outcomes: list[Outcome]) -> str:
+def summary(outcomes: Sequence[Outcome]) -> str:
     """One line of counts: "21 passed, 0 failed"."""
+    if any(outcome.crashed for outcome in outcomes):
+        ran = sum(not outcome.crashed for outcome in outcomes)
+        text = f"The app does not start: {ran} of {len(outcomes)} checks ran"
+        return click.style(text, fg="red", bold=True)
     failed = sum(not outcome.passed for outcome in outcomes)
-    text = f"{len(outcomes) - failed} passed, {failed} failed"
+    aside = sum(bool(outcome.not_applicable) for outcome in outcomes)
+    text = f"{len(outcomes) - failed - aside} passed, {failed} failed"
+    text += f", {aside} not applicable" if aside else ""
     return click.style(text, fg="red" if failed else "green", bold=True)
 
 
+def _by_reason(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    """The outcomes that do not apply, by why."""
+    aside = sorted((o for o in outcomes if o.not_applicable), key=lambda o: o.not_applicable)
+    return [(why, list(group)) for why, group in groupby(aside, key=lambda o: o.not_applicable)]
+
+
 def _line(label: str, text: str) -> str:
-    indent = " " * 13
     return textwrap.fill(
         text,
         WIDTH,
         initial_indent=f"  {label:<11}",
-        subsequent_indent=indent,
+        subsequent_indent=INDENT,
         break_on_hyphens=False,
     )

@@ -1,79 +1,90 @@
-"""Run the checks of a step, and of the steps before it, against an app folder."""
+"""Run the checks of a step, and of the steps before it, against a target.
 
-import json
+Checks run side by side, in lanes that share nothing. Each lane takes the next check from one queue
+whenever it is free.
+"""
+
 import os
-import signal
-import threading
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
-import psutil
-
-from workshop.checking import session
+from workshop.checking.leftovers import MARK, end_leftovers, new_mark
+from workshop.checking.outcome import Observer, Outcome
+from workshop.checking.session import Lane
 from workshop.errors import WorkshopError
+from workshop.files import raise_open_files_limit
 from workshop.paths import ROOT, STATE
 from workshop.services import Services
 from workshop.steps import Check, checks_up_to
+from workshop.steps import step as find_step
+from workshop.target import Target
 
 NOT_PASSED_ON = {"DATABASE_URL", "REDIS_URL", "HOST", "PORT", "JWT_SECRET", "JWT_SECRET_PREVIOUS"}
+LIMIT = 1800.0  # seconds for a run
+LANES = min(3, os.cpu_count() or 1)
 
 
-@dataclass
-class Outcome:
-    """What one check said. `message` is the first failure: did, got, expected."""
+def in_order(number: int, failed: Collection[str] = ()) -> list[Check]:
+    """The checks up to step `number`, those first that a learner waits for.
 
-    check: Check
-    passed: bool
-    message: str = ""
-    by_assertion: bool = True  # False: the check itself broke
-    seconds: float = 0.0
+    The ids in `failed`, which failed last time, come first, then the step's own checks, the core
+    before the rest, then the steps before.
+    """
 
+    def urgency(check: Check) -> tuple[bool, bool, bool]:
+        own = check.step == number
+        return check.id not in failed, not own, own and check.level != "core"
 
-def ids(outcomes: list[Outcome]) -> tuple[list[str], list[str]]:
-    """The ids of the checks that passed, and of those that failed."""
-    passed = [outcome.check.id for outcome in outcomes if outcome.passed]
-    return passed, [outcome.check.id for outcome in outcomes if not outcome.passed]
-
-
-def _quiet(heard) -> None:
-    """Nobody listens."""
+    return sorted(checks_up_to(number), key=urgency)
 
 
 def run(
     number: int,
-    app: Path,
-    only: list[Check] | None = None,
-    tell: Callable[[Outcome], None] = _quiet,
-    junit: Path | None = None,
-    services: Services | None = None,
-    note: Callable[[str], None] = _quiet,
-    limit: float = 1800,
-    begins: Callable[[Check], None] = _quiet,
-    say: Callable[[str], None] = _quiet,
+    target: Target | Path,
+    checks: Sequence[Check] | None = None,
+    observer: Observer | None = None,
+    services: Sequence[Services] = (),
+    lanes: int = LANES,
+    limit: float = LIMIT,
 ) -> list[Outcome]:
-    """Run the checks up to step `number` (or `only` these) against the folder `app`.
+    """Run checks for step `number`, and return their outcomes in the order of `checks`.
 
-    `tell` hears each outcome as it comes, `note` what else is to be said of the app: that it was
-    stopped after `limit` seconds, left processes behind or printed megabytes; `begins` hears
-    which check runs, `say` what is made ready before. The checks start services of their own
-    unless they are given running ones. Raises WorkshopError where the checks could not run.
+    `target` is what is checked, a folder or a URL; `checks` are those up to the step unless they
+    are given. The checks run on `services`, a lane for each of them, or else in so many `lanes`
+    that start services of their own. After `limit` seconds the run is stopped, and what has not
+    run has failed. Raises WorkshopError where the checks could not run.
     """
-    return Run(number, app, only, junit, services).outcomes(tell, note, limit, begins, say)
+    return Run(number, target, checks, services, lanes, limit).outcomes(observer or Observer())
 
 
 class Run:
-    """One run of the checks; `outcomes` follows it to its end."""
+    """One run of the checks; `outcomes` follows it to its end. Parameters as for `run`."""
 
-    def __init__(self, number, app, only=None, junit=None, services=None):
-        self.wanted = only if only is not None else checks_up_to(number)
+    def __init__(
+        self,
+        number: int,
+        target: Target | Path,
+        checks: Sequence[Check] | None = None,
+        services: Sequence[Services] = (),
+        lanes: int = LANES,
+        limit: float = LIMIT,
+    ):
+        self.step = find_step(number)
+        self.target = target if isinstance(target, Target) else Target.of(target)
+        self.checks = list(in_order(number) if checks is None else checks)
+        self.limit = limit
         self.log = STATE / "checks.log"
+        self.mark = new_mark()
         self.interrupted = False
-        environment = _environment(number, app, services)
-        self.mark = environment["WORKSHOP_RUN"]
-        self.process, self.events = session.start(self.wanted, environment, self.log, junit)
+        self.lanes: list[Lane] = []
+        self._queue = deque(c for c in self.checks if c.id not in self.target.not_applicable)
+        self._to_open: list[Services | None] = [*services] or [None] * lanes
+        self._found: dict[str, Outcome] = {}
+        raise_open_files_limit()
 
     def interrupt(self) -> None:
         """End it at once, from another thread: `outcomes` then raises WorkshopError.
@@ -81,111 +92,108 @@ class Run:
         Services that the checks were given may be stopped by this: start them before the next run.
         """
         self.interrupted = True
-        self.process.kill()
+        self._kill()
 
-    def outcomes(self, tell, note=_quiet, limit=1800.0, begins=_quiet, say=_quiet) -> list[Outcome]:
+    def outcomes(self, observer: Observer) -> list[Outcome]:
         """See `run`."""
-        late = threading.Event()
-        overdue = threading.Timer(limit, lambda: (late.set(), self._stop()))
-        overdue.daemon = True  # Ctrl-C may come before the block that cancels it
-        overdue.start()
-        hear = {"note": note, "say": say}
+        for check in self.checks:
+            if reason := self.target.not_applicable.get(check.id):
+                self._settle(Outcome(check, True, not_applicable=reason), observer)
         try:
-            outcomes = _collect(self.wanted, _heard(self.events), tell, begins, hear)
-            self.process.join()
-        finally:
-            overdue.cancel()
+            self._follow(observer)
+        except BaseException:
             self._stop()
-            self.events.close()
+            raise
+        finally:
+            if self.interrupted:
+                self._kill()
+            for lane in self.lanes:
+                lane.end()
             if end_leftovers(self.mark):
-                note("left processes behind")
-        if late.is_set():
-            note(f"was stopped after {limit:.0f} s")
-            message = f"did: ran all checks\ngot: no end after {limit:.0f} s\nexpected: an end"
-            return [outcomes.get(c.id) or Outcome(c, False, message) for c in self.wanted]
-        missing = [check.id for check in self.wanted if check.id not in outcomes]
-        if missing or self.process.exitcode not in (0, 1):
+                observer.on_warning("left processes behind")
+        if missing := [check.id for check in self.checks if check.id not in self._found]:
             raise WorkshopError(
-                f"The checks could not run (no word of {missing[0] if missing else 'their end'}): "
+                f"The checks could not run (no word of {missing[0]}): "
                 f"see {self.log.relative_to(ROOT)}."
             )
-        return [outcomes[check.id] for check in self.wanted]
+        return [self._found[check.id] for check in self.checks]
+
+    def _follow(self, observer: Observer) -> None:
+        """Hand out the checks and take in their outcomes, until all lanes have ended."""
+        deadline = time.monotonic() + self.limit
+        working = self._open_lane()
+        while working and not self.interrupted:
+            left = max(0.0, deadline - time.monotonic())
+            speaking = wait([lane.connection for lane in working], timeout=left)
+            if not speaking:
+                return self._end_late(observer)
+            for lane in [lane for lane in working if lane.connection in speaking]:
+                event = lane.receive()
+                if event is None:
+                    working.remove(lane)
+                elif "crash" in event:
+                    return self._end_crashed(event["crash"], lane.check, observer)
+                else:
+                    self._take(event, lane, observer)
+                    working += self._open_lane() if "ready" in event else []
+        return None
+
+    def _take(self, event: dict, lane: Lane, observer: Observer) -> None:
+        if "log" in event:
+            if lane is self.lanes[0]:  # the others prepare the same
+                observer.log(event["log"])
+        elif "warning" in event:
+            observer.on_warning(event["warning"])
+        elif "result" in event:
+            self._settle(Outcome(lane.check, **event["result"]), observer)
+        if "ready" in event or "result" in event:
+            lane.run(self._queue.popleft() if self._queue else None)
+            if lane.check:
+                observer.on_start(lane.check)
+
+    def _settle(self, outcome: Outcome, observer: Observer) -> None:
+        self._found[outcome.check.id] = outcome
+        observer.on_result(outcome)
+
+    def _open_lane(self) -> list[Lane]:
+        """The next lane, while there is one to open and a check for it."""
+        if not self._queue or not self._to_open:
+            return []
+        services = self._to_open.pop(0)
+        environment = _environment(self.mark)
+        lane = Lane(self.checks, environment, self.log, self.step, self.target, services)
+        self.lanes.append(lane)
+        return [lane]
+
+    def _end_crashed(self, crash: dict, check: Check, observer: Observer) -> None:
+        outcome = Outcome(check, False, crashed=True, **crash)
+        self._end_with(outcome)
+        observer.on_crash(outcome)
+
+    def _end_late(self, observer: Observer) -> None:
+        message = f"did: ran all checks\ngot: no end after {self.limit:.0f} s\nexpected: an end"
+        self._end_with(Outcome(self.checks[0], False, message))
+        observer.on_warning(f"was stopped after {self.limit:.0f} s")
+
+    def _end_with(self, outcome: Outcome) -> None:
+        """Stop, and give this outcome to each check that has none."""
+        self._stop()
+        for check in self.checks:
+            self._found.setdefault(check.id, replace(outcome, check=check))
 
     def _stop(self) -> None:
-        """Let the checks stop what they started; if they do not, end them."""
-        if self.process.is_alive():
-            os.kill(self.process.pid, signal.SIGINT)
-            self.process.join(30)
-            self.process.kill()
-            self.process.join()
+        for lane in self.lanes:
+            lane.interrupt()
+
+    def _kill(self) -> None:
+        for lane in self.lanes:
+            lane.process.kill()
 
 
-def _environment(number: int, app: Path, services: Services | None) -> dict[str, str]:
+def _environment(mark: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in NOT_PASSED_ON}
-    if services:
-        where = [str(services.state), services.postgres.port, services.valkey.port]
-        kept["CHECK_SERVICES"] = json.dumps(where)
     return kept | {
-        "CHECK_STEP": str(number),
-        "CHECK_APP": str(app),
-        "WORKSHOP_RUN": uuid.uuid4().hex,  # marks all processes that come of this run
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        MARK: mark,
+        "PYTHONDONTWRITEBYTECODE": "1",  # nothing of ours in the folder that is checked
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the checks need none, and start quicker
     }
-
-
-def end_leftovers(run: str) -> int:
-    """End every process that carries the mark of this run; returns how many there were."""
-    found = 0
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("WORKSHOP_RUN") == run and process.pid != os.getpid():
-                process.kill()
-                found += 1
-        except psutil.Error:
-            continue
-    return found
-
-
-def _heard(events):
-    """What the checks say, until they end."""
-    while True:
-        try:
-            yield json.loads(events.recv_bytes())
-        except EOFError:
-            return
-
-
-def _collect(wanted, events, tell, begins, hear) -> dict[str, Outcome]:
-    """Merge the cases of each check; a check is told once its last case has run."""
-    by_id = {check.id: check for check in wanted}
-    outcomes: dict[str, Outcome] = {}
-    left: dict[str, int] = {}
-    clock = time.monotonic()
-    for event in events:
-        if "collected" in event:
-            for id in event["collected"]:
-                left[id] = left.get(id, 0) + 1
-            continue
-        for kind in hear.keys() & event.keys():
-            hear[kind](event[kind])
-        id = event.get("check")
-        if id not in by_id:
-            continue
-        if id not in outcomes:
-            begins(by_id[id])
-        outcome = outcomes.setdefault(id, Outcome(by_id[id], passed=True))
-        if event["outcome"] == "begins":
-            continue
-        outcome.seconds += time.monotonic() - clock
-        clock = time.monotonic()
-        if event["outcome"] == "failed" and outcome.passed:
-            outcome.passed = False
-            outcome.message = event["message"]
-            outcome.by_assertion = event["by_assertion"]
-        left[id] -= 1
-        if left[id] == 0:
-            tell(outcome)
-    # Of a check that was broken off nothing is known, unless a case of it had failed.
-    return {id: o for id, o in outcomes.items() if left[id] == 0 or not o.passed}

@@ -1,63 +1,121 @@
-"""pytest with the checks, in a process of its own.
+"""Lanes of the checks, seen from outside: pytest in processes of their own.
 
-On Linux that is a fork of one that has imported everything and done nothing else: whoever checks
-again and again, or much side by side, imports once. Elsewhere forks are not safe; it starts anew.
+On Linux a lane is a fork of a process that has imported everything and done nothing else: a command
+that checks again and again, or much side by side, imports once. Elsewhere forks aren't safe, and
+each lane starts from the beginning.
 """
 
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from workshop.paths import ROOT
-from workshop.steps import CHECKS, Check
+from workshop.services import Services
+from workshop.steps import CHECKS, Check, Step
+from workshop.target import Target
 
 STARTING = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 STARTING.set_forkserver_preload(
-    ["pytest", "aiohttp", "httpx", "psycopg2", "redis", "workshop.server", "workshop.services"]
+    ["pytest", "aiohttp", "httpx", "psutil", "psycopg2", "redis", "workshop.checking.lane"]
 )
+END = 30  # seconds that a lane has to stop what it started
 
 
-def start(
-    checks: list[Check], environment: dict[str, str], log: Path, junit: Path | None
-) -> tuple[multiprocessing.Process, Connection]:
-    """Start pytest on these checks; returns its process and where its events (JSON) come from."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.touch()  # where it can't be written, the error is raised here and not in the new process
-    events, writing = STARTING.Pipe(duplex=False)
-    process = STARTING.Process(target=_run, args=(checks, environment, log, junit, writing))
-    # Ctrl-C comes to us alone until all is set up: who imports would print a traceback.
-    resource_tracker.ensure_running()  # which process.start() would do, and let Ctrl-C through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    writing.close()
-    return process, events
+class Lane:
+    """One lane: told which check to run next, it sends events as `workshop.checking.lane` says."""
+
+    def __init__(
+        self,
+        checks: list[Check],
+        environment: Mapping[str, str],
+        log: Path,
+        step: Step,
+        target: Target,
+        services: Services | None = None,
+    ):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()  # where it can't be written, the error is raised here, not in the new process
+        self.connection, theirs = STARTING.Pipe()
+        self.check: Check | None = None  # the one that it runs
+        arguments = (theirs, checks, environment, log, step, target, services)
+        self.process = STARTING.Process(target=_run, args=arguments)
+        # Ctrl-C comes to us alone until all is set up: a process that imports would print a
+        # traceback. The tracker is what process.start() would start, letting Ctrl-C through.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+
+    def run(self, check: Check | None) -> None:
+        """Run this check next; None ends the lane."""
+        self.check = check
+        with suppress(OSError):  # it has ended, which the next `receive` says
+            self.connection.send_bytes(check.id.encode() if check else b"")
+
+    def receive(self) -> dict | None:
+        """The next event; None when the lane has ended."""
+        try:
+            return json.loads(self.connection.recv_bytes())
+        except (EOFError, OSError):
+            return None
+
+    def interrupt(self) -> None:
+        """Let the lane stop what it started."""
+        if self.process.is_alive():
+            os.kill(self.process.pid, signal.SIGINT)
+
+    def end(self) -> None:
+        """Wait for its end; a lane that takes too long is killed."""
+        self.process.join(END)
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
 
 
-def _run(checks, environment, log, junit, events) -> None:
+def _run(
+    connection: Connection,
+    checks: list[Check],
+    environment: Mapping[str, str],
+    log: Path,
+    step: Step,
+    target: Target,
+    services: Services | None,
+) -> None:
     os.environ.clear()
-    os.environ.update(environment | {"CHECK_EVENTS": str(events.fileno())})
+    os.environ.update(environment)
     os.chdir(ROOT)
-    sys.dont_write_bytecode = True
     with log.open("ab") as output, open(os.devnull) as nothing:
         for file, place in (nothing, 0), (output, 1), (output, 2):
             os.dup2(file.fileno(), place)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     import pytest
 
-    with tempfile.TemporaryDirectory(prefix="checks-") as folder:
-        options = ["-q", "-p", "no:cacheprovider", f"--basetemp={folder}/pytest"]
-        options += ["-p", "no:unraisableexception"]  # it looks through all memory at the end
-        options += [f"--junitxml={junit}"] if junit else []
-        code = pytest.main([*options, *(f"{_file(c)}::test_{c.id}" for c in checks)])
+    from workshop.checking import lane
+
+    plugin = lane.Lane(connection, step, target, services)
+    try:
+        with tempfile.TemporaryDirectory(prefix="checks-") as folder:
+            options = ["-q", "-p", "no:cacheprovider", f"--basetemp={folder}/pytest"]
+            options += ["-p", "no:unraisableexception"]  # it looks through all memory at the end
+            names = [f"{_file(check)}::test_{check.id}" for check in checks]
+            code = pytest.main([*options, *names], plugins=[plugin])
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # once asked to end, it stops what it started
+        plugin.close()
     sys.exit(int(code))
 
 

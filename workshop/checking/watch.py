@@ -1,134 +1,154 @@
 """Check again on every save: what failed comes first, and the screen shows one failure whole."""
 
-import contextlib
 import os
 import queue
+import select
 import sys
 import termios
 import threading
 import tty
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 import watchfiles
 
 from workshop.checking import report, runner
-from workshop.cli.learn import compare, hints
+from workshop.checking.outcome import Observer, Outcome, ids
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
 from workshop.paths import shown
-from workshop.services import private
-from workshop.steps import Check, Step, checks_up_to
+from workshop.services import Services, private
+from workshop.steps import Step
+from workshop.target import Target
 
+Action = Callable[[list[str]], None]
 # File systems that tell of no changes: network drives, Windows's under WSL, those of virtual
 # machines.
 SILENT = ("nfs", "cifs", "smb", "9p", "fuse", "drvfs", "vboxsf", "afp", "virtiofs", "prl_fs")
 KEYS = "save: check again   h: hint   d: diff to the finished step   q: quit"
 
 
-class Watch:
-    """Watches one app folder for one step, until q or Ctrl-C."""
+class Watch(Observer):
+    """Watches one app folder for one step, until q or Ctrl-C.
 
-    def __init__(self, step: Step, folder: Path):
-        self.step, self.folder = step, folder
+    `actions` says what other keys do; each is called with the ids of the checks that failed last.
+    """
+
+    def __init__(self, step: Step, folder: Path, actions: Mapping[str, Action] = {}):
+        self.step, self.target, self.actions = step, Target.of(folder), actions
         self.mine = learner.is_own(step, folder)
         kept = progress.read().get(str(step.number), {}) if self.mine else {}
         self.failed: list[str] = kept.get("failed", [])
-        self.events: queue.Queue[str] = queue.Queue()
         self.running: runner.Run | None = None
-        self.stopping = threading.Event()
+        self._outcomes: list[Outcome] = []
+        self._events: queue.Queue[str] = queue.Queue()
+        self._stopping = threading.Event()
+        self._listening = threading.Event()  # for keys: not while an action has the terminal
 
     def run(self) -> None:
         """Raises WorkshopError where the services cannot start."""
-        servers = private(say=click.echo, scram_iterations=1)
-        with servers as services, _keys(self._hear), ThreadPoolExecutor(1) as aside:
-            ready = aside.submit(self._prepare, services)
+        first = private(say=click.echo, scram_iterations=1)
+        with first as services, ExitStack() as stack, ThreadPoolExecutor(runner.LANES) as aside:
+            lanes = [private(scram_iterations=1) for _ in range(runner.LANES - 1)]
+            ready = [aside.submit(lambda: services)]
+            ready += [aside.submit(stack.enter_context, lane) for lane in lanes]
+            stack.enter_context(_keys(self._hear, self._listening))
             threading.Thread(target=self._watch_files, daemon=True).start()
             event = "save"
             try:
                 while event != "q":
                     if event == "save":
-                        ready.result()
-                        self._check(services)
-                        ready = aside.submit(self._prepare, services)
-                    elif event == "h":
-                        self._hint()
-                    elif event == "d":
-                        compare(self.folder, self.step.path)
-                        click.echo(f"\n{KEYS}")
-                    event = self.events.get()
+                        used = self._check(ready)
+                        ready = [
+                            aside.submit(_prepare, used[job]) if job in used else job
+                            for job in ready
+                        ]
+                    elif event in self.actions:
+                        self._act(event)
+                    event = self._events.get()
             except KeyboardInterrupt:  # an end like q
                 click.echo()
             finally:
-                self.stopping.set()
-                ready.result()
+                self._stopping.set()
+                for job in ready:
+                    job.result()
 
     def _hear(self, event: str) -> None:
         """Take a key or a save; both may come while the checks run."""
-        if event in ("save", "q", "h", "d"):
-            self.events.put(event)
+        if event in ("save", "q", *self.actions):
+            self._events.put(event)
             if event in ("save", "q") and self.running:
                 self.running.interrupt()
 
+    def _act(self, key: str) -> None:
+        self._listening.clear()
+        try:
+            self.actions[key](self.failed)
+        finally:
+            self._listening.set()
+        click.echo(f"\n{KEYS}")
+
     def _watch_files(self) -> None:
-        polling = needs_polling(self.folder)
+        polling = needs_polling(self.target.folder)
         for _ in watchfiles.watch(
-            self.folder, force_polling=polling, stop_event=self.stopping, step=50, debounce=200
+            self.target.folder,
+            force_polling=polling,
+            stop_event=self._stopping,
+            step=50,
+            debounce=200,
         ):
             self._hear("save")
 
-    def _prepare(self, services) -> None:
-        """Make all ready for the next save: services that an interrupted run stopped, and a
-        database without orders."""
-        services.start(lambda text: None)
-        services.fresh_database()
-
-    def _check(self, services) -> None:
-        """Failing checks first; ends at the next save."""
-        while not self.events.empty() and self.events.queue[0] == "save":
-            self.events.get()  # saves until now are in what is checked now
-        wanted = self.in_order()
+    def _check(self, ready: list[Future[Services]]) -> dict[Future[Services], Services]:
+        """Failing checks first; ends at the next save. Returns the services that were used."""
+        while not self._events.empty() and self._events.queue[0] == "save":
+            self._events.get()  # saves until now are in what is checked now
+        wait(ready, return_when=FIRST_COMPLETED)
+        services = {job: job.result() for job in ready if job.done()}
+        checks = runner.in_order(self.step.number, self.failed)
+        self._outcomes, self._total = [], len(checks)
         click.clear()
-        click.secho(f"Checking {shown(self.folder)} ({len(wanted)} checks) …", bold=True)
-        outcomes: list[runner.Outcome] = []
-
-        def tell(outcome: runner.Outcome) -> None:
-            outcomes.append(outcome)
-            self._draw(outcomes, len(wanted))
-
-        self.running = run = runner.Run(self.step.number, self.folder, wanted, services=services)
+        click.secho(f"Checking {self._name} ({self._total} checks) …", bold=True)
+        run = runner.Run(self.step.number, self.target, checks, list(services.values()))
+        self.running = run
         try:
-            run.outcomes(tell)
+            outcomes = run.outcomes(self)
         except WorkshopError as error:
             if not run.interrupted:
                 click.secho(f"✗ {error}", fg="red")
-            return
+            return services
         finally:
             self.running = None
-        self.failed = [o.check.id for o in outcomes if not o.passed]
-        if self.mine:
-            progress.record(self.step.number, *runner.ids(outcomes))
-        self._draw(outcomes, len(wanted), done=True)
+        if not any(outcome.crashed for outcome in outcomes):
+            self._outcomes = outcomes
+            passed, self.failed = ids(outcomes)
+            if self.mine:
+                progress.record(self.step.number, passed, self.failed)
+        self._draw(done=True)
+        return services
 
-    def in_order(self) -> list[Check]:
-        """What failed last comes first, then the checks of the step itself."""
+    def on_result(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        if sys.stdout.isatty():  # elsewhere nothing can be drawn over
+            self._draw()
 
-        def urgency(check: Check) -> tuple[bool, bool]:
-            return check.id not in self.failed, check.step != self.step.number
+    def on_crash(self, outcome: Outcome) -> None:
+        self._outcomes = [outcome]
 
-        return sorted(checks_up_to(self.step.number), key=urgency)
+    @property
+    def _name(self) -> str:
+        return shown(self.target.folder)
 
-    def _draw(self, outcomes: list[runner.Outcome], total: int, done: bool = False) -> None:
-        """What passes in one line, the other failures by title, the first one whole."""
-        if not done and not sys.stdout.isatty():
-            return  # nothing can be drawn over
-        failed = [o for o in outcomes if not o.passed]
+    def _draw(self, done: bool = False) -> None:
+        """What passes in one line, the first failure whole, the others by title."""
+        failed = [outcome for outcome in self._outcomes if not outcome.passed]
         click.clear()
-        passed = click.style(f"✓ {len(outcomes) - len(failed)} pass", fg="green")
-        click.echo(f"{click.style(shown(self.folder), bold=True)}  {passed}  ", nl=False)
-        click.echo("" if done else f"{len(outcomes)} of {total} checks run …")
+        passed = click.style(f"✓ {len(self._outcomes) - len(failed)} pass", fg="green")
+        click.echo(f"{click.style(self._name, bold=True)}  {passed}  ", nl=False)
+        click.echo("" if done else f"{len(self._outcomes)} of {self._total} checks run …")
         if failed:
             click.echo("\n" + report.failure(failed[0]) + "\n")
         for outcome in failed[1:]:
@@ -137,9 +157,13 @@ class Watch:
             click.secho("" if failed else "\nAll checks pass.\n", fg="green", bold=True)
             click.echo(KEYS)
 
-    def _hint(self) -> None:
-        check, count, new = learner.next_hint(self.step, *self.failed[:1])
-        click.echo(f"\n{hints(check, count)}" + ("" if new else "\nThere are no more."))
+
+def _prepare(services: Services) -> Services:
+    """Make all ready for the next save: services that an interrupted run stopped, and a database
+    without orders."""
+    services.start(lambda text: None)
+    services.fresh_database()
+    return services
 
 
 def needs_polling(folder: Path) -> bool:
@@ -153,21 +177,28 @@ def needs_polling(folder: Path) -> bool:
     return bool(nearest and nearest.fstype.lower().startswith(SILENT))
 
 
-@contextlib.contextmanager
-def _keys(hear: Callable[[str], None]) -> Iterator[None]:
-    """Hand on single key presses, where there is a terminal."""
+@contextmanager
+def _keys(hear: Callable[[str], None], listening: threading.Event) -> Iterator[None]:
+    """Hand on single key presses while `listening` is set, where there is a terminal."""
     if not sys.stdin.isatty():
         yield
         return
-    before = termios.tcgetattr(sys.stdin)
-    tty.setcbreak(sys.stdin)  # keys without Enter; Ctrl-C still works
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal)  # keys without Enter; Ctrl-C still works
 
     def read() -> None:
-        while key := sys.stdin.read(1):
-            hear(key)
+        while True:
+            listening.wait()
+            if not select.select([terminal], [], [], 0.1)[0] or not listening.is_set():
+                continue
+            if not (key := os.read(terminal, 1)):
+                return
+            hear(key.decode(errors="replace"))
 
+    listening.set()
     threading.Thread(target=read, daemon=True).start()
     try:
         yield
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

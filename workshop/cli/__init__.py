@@ -2,4 +2,13 @@
 
 import click
 
-number = click.argument("number", type=int, envvar="N", metavar="N")
+
+def _required(context: click.Context, parameter: click.Parameter, value: int | None) -> int:
+    if value is None:
+        raise click.UsageError(f"Say which step, for instance: make {context.info_name} 2")
+    return value
+
+
+number = click.argument(
+    "number", type=int, envvar="N", metavar="N", required=False, callback=_required
+)

@@ -6,56 +6,91 @@ from pathlib import Path
 
 import click
 
+from workshop.checking import junit, runner
 from workshop.checking import mistakes as known
-from workshop.checking import runner
+from workshop.checking.outcome import ids
 from workshop.checking.report import Report
 from workshop.cli import number
+from workshop.cli.learn import compare, hints
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
 from workshop.paths import STATE
-from workshop.steps import step, steps
+from workshop.steps import Step, step, steps
+from workshop.target import Target
 
 
 @click.command()
 @number
 @click.option("--app", envvar="APP", help="The folder to check.")
+@click.option("--url", envvar="URL", help="Check what runs at this address.")
 @click.option("--mistake", "name", envvar="M", help="Check the step with this mistake in it.")
 @click.option("--report", envvar="REPORT", help="Also write the outcomes as JUnit XML.")
-def check(number: int, app: str | None, name: str | None, report: str | None):
+@click.option(
+    "--level",
+    envvar="LEVEL",
+    type=click.Choice(["core", "production"]),
+    default="core",
+    help="What must pass: the core of the steps, or all.",
+)
+def check(
+    number: int, app: str | None, url: str | None, name: str | None, report: str | None, level: str
+) -> None:
     """Run the checks of a step and of those before it."""
     chosen = step(number)
-    folder = lay(known.mistake(number, name)) if name else learner.app_of(chosen, app)
-    shown = Report(chosen, folder)
+    target = _target(chosen, app, url, name)
+    mine = target.folder is not None and learner.is_own(chosen, target.folder)
+    failed = progress.read().get(str(number), {}).get("failed", []) if mine else []
+    checks = runner.in_order(number, failed)
+    shown = Report(chosen, target, checks, failed)
     shown.begin()
-    junit = Path(report).resolve() if report else None
-    outcomes = runner.run(
-        number, folder, tell=shown.outcome, junit=junit, begins=shown.begins, say=click.echo
-    )
-    passed = all(outcome.passed for outcome in outcomes)
-    mine = learner.is_own(chosen, folder)
-    if mine:
-        progress.record(number, *runner.ids(outcomes))
-    shown.end(outcomes, _advice(number, passed) if mine else "")
-    if not passed:
+    outcomes = runner.run(number, target, checks, shown)
+    started = not any(outcome.crashed for outcome in outcomes)
+    if mine and started:
+        progress.record(number, *ids(outcomes))
+    if report:
+        junit.write(outcomes, Path(report).resolve())
+    red = [outcome for outcome in outcomes if not outcome.passed]
+    red_core = [outcome for outcome in red if outcome.check.level == "core"]
+    shown.end(outcomes, _advice(number, bool(red), bool(red_core)) if mine and started else "")
+    if red_core or (red and level == "production"):
         raise SystemExit(1)
 
 
-def _advice(number: int, passed: bool) -> str:
-    if not passed:
+def _target(chosen: Step, app: str | None, url: str | None, name: str | None) -> Target:
+    if url:
+        return Target.at(url)
+    folder = lay(known.mistake(chosen.number, name)) if name else learner.app_of(chosen, app)
+    return Target.of(folder)
+
+
+def _advice(number: int, red: bool, red_core: bool) -> str:
+    if red_core:
         return f"The next hint: make hint {number}"
     ours = f"Compare with ours: make solution {number}.  " if number > 1 else ""
-    return ours + (f"Next: make start {number + 1}" if number < len(steps()) else "")
+    following = f"Next: make start {number + 1}" if number < len(steps()) else ""
+    if red:
+        return f"The core passes. A hint for the rest: make hint {number}.  {following}".rstrip()
+    return ours + following
 
 
 @click.command()
 @number
 @click.option("--app", envvar="APP", help="The folder to watch.")
-def watch(number: int, app: str | None):
+def watch(number: int, app: str | None) -> None:
     """Check again on every save."""
     from workshop.checking.watch import Watch
 
     chosen = step(number)
-    Watch(chosen, learner.app_of(chosen, app)).run()
+    folder = learner.app_of(chosen, app)
+
+    def hint(failed: list[str]) -> None:
+        found, count, new = learner.next_hint(chosen, *failed[:1])
+        click.echo(f"\n{hints(found, count)}" + ("" if new else "\nThere are no more."))
+
+    def diff(failed: list[str]) -> None:
+        compare(folder, chosen.path, paged=True)
+
+    Watch(chosen, folder, {"h": hint, "d": diff}).run()
 
 
 @click.command()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import click
@@ -104,21 +105,29 @@ def _deserved(number: int) -> bool:
         return asked
 
 
-def compare(old: Path, new: Path) -> None:
-    """Show how the code of two app folders differs, as git shows it; lessons and tasks do not."""
+def compare(old: Path, new: Path, paged: bool = False) -> None:
+    """Show how the code of two app folders differs, as git shows it; lessons and tasks do not.
+
+    `paged` shows it a screen at a time.
+    """
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     colour = ["--color"] if coloured else []
-    alike = True
+    alike, pages = True, list[str]()
     sys.stdout.flush()
     for name in sorted(learner.code(old) | learner.code(new)):
         sides = [
             shown(side / name) if (side / name).exists() else os.devnull for side in (old, new)
         ]
         command = ["git", "--no-pager", "diff", "--no-index", *colour, "--", *sides]
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode
-        if code > 1:
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=PIPE if paged else None, text=True, check=False
+        )
+        if done.returncode > 1:
             raise WorkshopError("git could not compare the two folders: see its message above.")
-        alike = alike and not code
+        alike = alike and not done.returncode
+        pages.append(done.stdout or "")
+    if paged and not alike:
+        click.echo_via_pager(pages, color=coloured)
     if alike:
         click.echo(f"The code in {shown(old)}/ and {shown(new)}/ is the same.")
 

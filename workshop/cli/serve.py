@@ -65,11 +65,13 @@ def services():
 
 
 @click.command()
-def stop():
-    """Stop PostgreSQL and Valkey."""
+def stop() -> None:
+    """Stop PostgreSQL and Valkey, and servers of checks that were killed."""
+    from workshop.checking.leftovers import end_orphans
     from workshop.services import shared
 
     shared().stop()
+    end_orphans()
     click.echo("PostgreSQL and Valkey are stopped; their data is kept.")
 
 
