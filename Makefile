@@ -33,10 +33,20 @@ endif
 # These change what a Python imports, where it looks for itself, and whether it keeps assertions:
 # set for another project, they would break the workshop's own.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONPLATLIBDIR
+# Many containers set this; without it, what hundreds of processes import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 WORKSHOP = .venv/bin/python -m workshop
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
-UV = .venv/bin/uv
+
+# Groups of packages (pyproject.toml) that some targets need besides core. A GROUPS that is not on
+# the command line may be a shell's, which counts a user's groups so.
+needs = $(if $(filter $(2),$(MAKECMDGOALS)),$(1))
+GIVEN_GROUPS := $(if $(filter command,$(origin GROUPS)),$(GROUPS))
+GROUPS_NEEDED := core $(if $(filter install,$(MAKECMDGOALS)),$(GIVEN_GROUPS)) \
+  $(call needs,notebooks,notebooks notebook handout) \
+  $(call needs,bench,bench) \
+  $(call needs,dev,lint format test test-%)
 
 # What `python -m workshop` does under the same name.
 COMMANDS := $(NUMBERED) notebooks handout bench services stop psql redis-cli doctor progress clean \
@@ -50,15 +60,15 @@ help: ## print this list
 $(COMMANDS): install
 	@exec $(WORKSHOP) $@
 
-install: ## install what is needed; the others do so by themselves
+install: ## install what is needed; with GROUPS=dev, a group more
 	@$(if $(filter wheelhouse,$(MAKECMDGOALS)),unset WHEELHOUSE;) \
 	if test -z "$$PYTHON" && test -x .venv/bin/python && \
-	  .venv/bin/python -I -S workshop/setup/stamp.py; then exit 0; fi; \
+	  .venv/bin/python -I -S workshop/setup/stamp.py $(GROUPS_NEEDED); then exit 0; fi; \
 	set -- python3 python3.14 python3.13 python3.12 python3.11; \
 	test -z "$$PYTHON" || set -- "$$PYTHON"; \
 	for python; do \
 	  if "$$python" -c '$(SUPPORTED)' 2>/dev/null; then \
-	    exec "$$python" -I workshop/setup/install.py; \
+	    exec "$$python" -I workshop/setup/install.py $(GROUPS_NEEDED); \
 	  fi; \
 	done; \
 	echo "✗ Python 3.11 to 3.14 is needed, not found as $$*: install one, or add PYTHON=/its/path to the command." >&2; \
@@ -89,6 +99,8 @@ mark: ## check many learners' work: DIR=folder of submissions
 wheelhouse: ## collect wheels to install without network; THIS=1
 clean: ## stop services, remove caches, .workshop/; never work/
 
+wheelhouse: export WHEELHOUSE_GROUPS = $(GIVEN_GROUPS)# a bash in between would lose GROUPS
+
 # Development.
 
 .PHONY: test lint format lock
@@ -96,7 +108,6 @@ clean: ## stop services, remove caches, .workshop/; never work/
 TESTS = .venv/bin/python -m pytest tests
 WORKERS = 6# most tests wait more than they work
 
-test: export PYTHONDONTWRITEBYTECODE =# what hundreds of processes import is compiled once
 test: install ## run everything: checks, mistakes, tooling, notebooks
 	@exec $(TESTS) -n $(WORKERS) --dist loadgroup
 
@@ -109,7 +120,5 @@ lint: install ## look for faults and wrong formatting
 format: install ## format the code and mend what can be mended
 	@.venv/bin/python -m ruff check --fix . ; .venv/bin/python -m ruff format .
 
-lock: install ## pin the newest versions of what requirements.in names
-	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(UV) pip compile --quiet --upgrade --universal \
-	  --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  requirements.in --output-file requirements.txt
+lock: install ## pin what pyproject.toml names; UPGRADE=1: the newest
+	@.venv/bin/python -I workshop/setup/locking.py

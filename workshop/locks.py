@@ -22,8 +22,8 @@ def try_lock(path: Path) -> TextIO | None:
 
 
 @contextmanager
-def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock for the block; `on_wait` is called once if another process holds it now."""
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[TextIO]:
+    """Hold the lock for the block, which gets its file; `on_wait` is called once before a wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = try_lock(path)
     if file is None:
@@ -31,4 +31,4 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
         file = path.open("w")
         fcntl.flock(file, fcntl.LOCK_EX)
     with file:
-        yield
+        yield file

@@ -1,6 +1,6 @@
 """The two routes that wait, written with async def for Quart instead of patched for gevent.
 
-Run it in the step's folder: hypercorn --bind 127.0.0.1:8002 alternatives/quart_app:app
+Run it in the step's folder: uvicorn --port 8002 alternatives.quart_app:app
 """
 
 import asyncio

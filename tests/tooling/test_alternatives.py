@@ -1,4 +1,4 @@
-"""Step 2's alternatives serve for real: gunicorn with the same app, hypercorn with Quart."""
+"""Step 2's alternatives serve for real: gunicorn with the same app, uvicorn with Quart."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from workshop.steps import step
 SUPPLIER = 0.5  # seconds
 PATIENCE = 20  # seconds, for whatever a busy machine may delay
 GUNICORN = ["gunicorn", "-c", "alternatives/gunicorn.conf.py"]
-QUART = ["hypercorn", "alternatives/quart_app:app"]
+QUART = ["uvicorn", "alternatives.quart_app:app"]
 ASYNC = ("GET", "/async", None)
 
 
@@ -99,7 +99,7 @@ class Served:
 def served(command, environment, folder):
     """The command at work in the step's folder, on a free port, once it answers."""
     port = free_port()
-    bind = ["--bind", f"127.0.0.1:{port}"] if command is QUART else []
+    bind = ["--port", str(port)] if command is QUART else []
     settings = {"PORT": str(port), "SUPPLIER_DELAY": str(SUPPLIER), "WORKERS": "2"}
     with (folder / "output.log").open("wb") as log:
         process = subprocess.Popen(

@@ -3,6 +3,7 @@
 What cannot be had here is the package index; that its absence is told in one sentence is tested.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,14 +22,18 @@ from workshop.setup import install as installing
 from workshop.setup.install import Install, InstallError
 from workshop.setup.stamp import VERSION
 
-LOCK = (ROOT / "requirements.txt").read_text()
-UV = Path(sys.executable).parent / "uv"
+LOCKS = {file.stem: file.read_text() for file in (ROOT / "requirements").glob("*.txt")}
+UV = Install().find_uv()
+GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
 NAMESPACE = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--net"]
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A folder to install into, whose lock names one package; uv is on the PATH."""
+    """A folder to install into, with a package in group core and another in group more.
+
+    uv is on the PATH.
+    """
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "uv").symlink_to(UV)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -35,9 +41,10 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     root = tmp_path / "a clone"
     (root / "workshop" / "setup").mkdir(parents=True)
-    for name in ("__init__.py", "setup/stamp.py", "setup/install.py"):
+    for name in ("__init__.py", "locks.py", "setup/stamp.py", "setup/install.py"):
         shutil.copy(ROOT / "workshop" / name, root / "workshop" / name)
-    tiny.lock(root / "requirements.txt", tiny.wheel(root / "wheels"))
+    for group, name in (("core", "tiny"), ("more", "extra"), ("uv", "uv")):
+        tiny.lock(root / "requirements" / f"{group}.txt", tiny.wheel(root / "wheels", name))
     return root
 
 
@@ -50,8 +57,8 @@ def command(root: Path) -> list[str]:
     return [sys.executable, "-I", str(root / "workshop" / "setup" / "install.py")]
 
 
-def run_tiny(root: Path) -> str:
-    script = root / ".venv" / "bin" / "tiny-command"
+def run_tiny(root: Path, name: str = "tiny") -> str:
+    script = root / ".venv" / "bin" / f"{name}-command"
     return subprocess.run([script], capture_output=True, text=True, check=True).stdout
 
 
@@ -60,22 +67,10 @@ def nothing(text):
 
 
 def test_first_install_lays_down_the_locked_package(root, install):
-    assert not install.complete()
+    assert not install.complete(["core"])
     install.run()
-    assert install.complete()
+    assert install.complete(["core"])
     assert run_tiny(root) == "tiny runs\n"
-
-
-def test_what_servers_import_is_compiled_wherever_it_may_not_be_later(root, install, monkeypatch):
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    monkeypatch.setattr(installing, "USED", "tiny")
-    install.run()
-    assert list((root / ".venv").rglob("tiny.cpython-*.pyc"))
-
-
-def test_every_module_to_compile_can_be_imported():
-    done = subprocess.run([sys.executable, "-c", f"import {installing.USED}"], check=False)
-    assert done.returncode == 0
 
 
 def test_nothing_is_installed_twice(root, install):
@@ -83,20 +78,51 @@ def test_nothing_is_installed_twice(root, install):
     Install(str(root)).run(say=nothing)
 
 
+def test_a_group_is_added_when_it_is_first_needed_and_the_others_stay(root, install):
+    install.run()
+    assert not install.complete(["core", "more"])
+    install.run(["core", "more"])
+    assert run_tiny(root, "extra") == "extra runs\n"
+    assert run_tiny(root) == "tiny runs\n"
+    install.run(["core"], say=nothing)
+    assert install.complete(["core", "more"])
+
+
+def test_a_package_that_has_left_the_lock_is_removed(root, install):
+    install.run(["core", "more"])
+    tiny.lock(root / "requirements" / "more.txt", tiny.wheel(root / "wheels"))
+    install.run(["core", "more"])
+    assert not list((root / ".venv").rglob("extra*"))
+    assert run_tiny(root) == "tiny runs\n"
+
+
+def test_a_group_that_has_left_pyproject_is_removed(root, install):
+    install.run(["core", "more"])
+    (root / "requirements" / "more.txt").unlink()
+    (root / "requirements" / "core.txt").open("a").write("# changed\n")
+    install.run()
+    assert not list((root / ".venv").rglob("extra*"))
+
+
+def test_a_group_that_does_not_exist_is_named(install):
+    with pytest.raises(InstallError, match=r"no group moer: the groups are core more uv\.$"):
+        install.run(["core", "moer"])
+
+
 def test_a_changed_lock_is_installed(root, install):
     install.run()
-    with (root / "requirements.txt").open("a") as file:
+    with (root / "requirements" / "core.txt").open("a") as file:
         file.write("# changed\n")
-    assert not install.complete()
+    assert not install.complete(["core"])
     install.run()
-    assert install.complete()
+    assert install.complete(["core"])
 
 
 def test_another_python_makes_the_venv_anew(install, monkeypatch):
     install.run()
     stamp = Path(install.stamp)
     stamp.write_text(stamp.read_text().replace(VERSION, "3.2"))
-    assert not install.complete()
+    assert not install.complete(["core"])
 
 
 def test_an_install_that_was_killed_while_laying_down_is_finished(root, install):
@@ -105,13 +131,14 @@ def test_an_install_that_was_killed_while_laying_down_is_finished(root, install)
     Path(install.started).touch()
     next((root / ".venv").glob("lib/*/site-packages/tiny.py")).unlink()
     install.run()
-    assert install.complete()
+    assert install.complete(["core"])
     assert run_tiny(root) == "tiny runs\n"
 
 
 def test_a_half_made_venv_is_made_anew(root, install):
     (root / ".venv" / "bin").mkdir(parents=True)
     (root / ".venv" / "pyvenv.cfg").write_text("home = /gone\n")
+    Path(install.started).touch()
     install.run()
     assert run_tiny(root) == "tiny runs\n"
 
@@ -142,16 +169,42 @@ def test_a_moved_folder_is_mended_without_installing(root, install):
     install.run()
     moved = root.rename(root.with_name("moved, and with spaces"))
     Install(str(moved)).run(say=print)
-    assert Install(str(moved)).complete()
+    assert Install(str(moved)).complete(["core"])
     assert run_tiny(moved) == "tiny runs\n"
     activate = ["sh", "-c", '. .venv/bin/activate && echo "$VIRTUAL_ENV"']
     shown = subprocess.run(activate, cwd=moved, capture_output=True, text=True).stdout
     assert shown == f"{moved}/.venv\n"
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "link to a folder", "link to another's .venv"])
+def test_what_is_not_ours_is_never_emptied(root, install, kind):
+    venv, treasure = root / ".venv", root / "treasure"
+    {"folder": venv, "file": root}.get(kind, treasure).mkdir(exist_ok=True)
+    if kind == "file":
+        venv.write_text("mine")
+    elif kind == "folder":
+        (venv / "mine").write_text("mine")
+    else:
+        (treasure / "mine").write_text("mine")
+        venv.symlink_to(treasure)
+    if "another's" in kind:
+        (treasure / "place").write_text(str(treasure))
+    done = subprocess.run(command(root), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(r"✗ .*/\.venv is .*: move it away, then run make again\.\n", done.stderr)
+    assert [path.read_text() for path in root.rglob("mine")] == ["mine"] * (kind != "file")
+    assert kind != "file" or venv.read_text() == "mine"
+
+
+def test_an_empty_folder_is_used(root, install):
+    (root / ".venv").mkdir()
+    install.run()
+    assert run_tiny(root) == "tiny runs\n"
+
+
 def test_of_two_at_once_one_waits_and_installs_nothing(root, install):
     said: dict[int, list[str]] = {0: [], 1: []}
-    threads = [threading.Thread(target=install.run, args=[said[n].append]) for n in said]
+    threads = [threading.Thread(target=install.run, kwargs={"say": said[n].append}) for n in said]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -159,7 +212,7 @@ def test_of_two_at_once_one_waits_and_installs_nothing(root, install):
     first, second = sorted(said.values(), key=len, reverse=True)
     assert any("Making .venv" in text for text in first)
     assert all("waiting" in text for text in second)
-    assert install.complete()
+    assert install.complete(["core"])
 
 
 def test_the_python_of_the_check_needs_no_site(root, install):
@@ -191,11 +244,124 @@ def test_without_network_one_sentence(root, way):
     )
 
 
+@pytest.fixture
+def fake_uv(root):
+    """Puts a uv on the PATH that does what a shell script says, with the real one as "$uv"."""
+
+    def put(script: str) -> None:
+        uv = root.parent / "bin" / "uv"
+        uv.unlink()
+        version = f'uv={UV}; test "$1" != --version || exec "$uv" --version'
+        uv.write_text(f"#!/bin/sh\n{version}\n{script}\n")
+        uv.chmod(0o755)
+
+    return put
+
+
+def test_certificates_of_the_system_are_tried_where_uvs_own_do_not_do(root, install, fake_uv):
+    refuse = "echo 'error: Failed to fetch: invalid peer certificate: UnknownIssuer' >&2; exit 2"
+    fake_uv(f'test -n "$UV_SYSTEM_CERTS" || {{ {refuse}; }}\nexec "$uv" "$@"')
+    install.run()
+    assert run_tiny(root) == "tiny runs\n"
+
+
+def says_in_one_sentence(root: Path, **environment) -> str:
+    done = subprocess.run(
+        command(root), env=os.environ | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        (
+            "Failed to fetch: `x`\n  Caused by: invalid peer certificate: NotValidYet",
+            "✗ The package index's certificate was not accepted: check this machine's clock, "
+            "or set SSL_CERT_FILE to the file of your network's certificates.\n",
+        ),
+        (
+            "failed to copy\n  Caused by: No space left on device (os error 28)",
+            "✗ The disk is full: free some space, then run make again.\n",
+        ),
+        (
+            f"failed in {'long/' * 50}: the cause that stands last",
+            "the cause that stands last); run make again to go on from there.\n",
+        ),
+    ],
+)
+def test_a_failure_is_one_sentence_with_its_cause(root, fake_uv, reason, sentence):
+    fake_uv(f"cat >&2 <<'EOF'\nerror: {reason}\nEOF\nexit 2")
+    assert says_in_one_sentence(root).endswith(sentence)
+
+
+def test_a_folder_that_may_not_be_written_is_one_sentence(root, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system", "/clone/.workshop")
+
+    monkeypatch.setattr(Install, "run", refuse)
+    assert installing.main() == 1
+    assert capsys.readouterr().err == (
+        "✗ The install failed ([Errno 30] Read-only file system: '/clone/.workshop'): "
+        "copy the workshop to a folder where you may write.\n"
+    )
+
+
+def test_a_home_that_may_not_be_written_gets_uvs_cache_elsewhere(root, install, monkeypatch):
+    monkeypatch.delenv("UV_CACHE_DIR")
+    monkeypatch.setattr(installing, "cache_is_writable", lambda: False)
+    install = Install(str(root), str(root / "wheels"))
+    install.run()
+    assert run_tiny(root) == "tiny runs\n"
+    assert (root / ".workshop" / "uv-cache").is_dir()
+
+
+def test_where_the_cache_would_be_made_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "yet"))
+    assert installing.cache_is_writable()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert not installing.cache_is_writable()
+
+
+def test_settings_for_other_projects_change_nothing(root, install, monkeypatch, tmp_path):
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        f"[install]\nuser = true\ntarget = {tmp_path / 'target'}\n[global]\n"
+        f"prefix = {tmp_path / 'prefix'}\nrequire-virtualenv = true\n"
+    )
+    (tmp_path / "constraints.txt").write_text("tiny<1\nuv<1\n")
+    settings = {
+        "PIP_CONFIG_FILE": config, "PIP_USER": "1", "PIP_TARGET": tmp_path / "target",
+        "PIP_PREFIX": tmp_path / "prefix", "PIP_CONSTRAINT": tmp_path / "constraints.txt",
+        "PIP_REQUIRE_VIRTUALENV": "1", "UV_CONSTRAINT": tmp_path / "constraints.txt",
+        "UV_EXCLUDE_NEWER": "2001-01-01", "PYTHONPATH": tmp_path, "PYTHONHOME": tmp_path,
+    }  # fmt: skip
+    program = {"uv-1.0.data/scripts/uv": f'#!/bin/sh\nexec {UV} "$@"\n'}
+    tiny.lock(root / "requirements" / "uv.txt", tiny.wheel(root / "wheels", "uv", program))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    environment = os.environ | {name: str(value) for name, value in settings.items()}
+    environment["WHEELHOUSE"] = str(root / "wheels")
+    subprocess.run(command(root), env=environment, check=True)
+    assert run_tiny(root) == "tiny runs\n"
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "a clone", "bin", "cache", "constraints.txt", "pip.conf"
+    }  # fmt: skip
+
+
+def test_uv_comes_out_of_its_wheel_where_none_is_on_the_path(root, monkeypatch):
+    program = {"uv-1.0.data/scripts/uv": f'#!/bin/sh\nexec {UV} "$@"\n'}
+    tiny.lock(root / "requirements" / "uv.txt", tiny.wheel(root / "wheels", "uv", program))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    Install(str(root), str(root / "wheels")).run()
+    assert os.access(root / ".venv" / "bin" / "uv", os.X_OK)
+    assert run_tiny(root) == "tiny runs\n"
+
+
 def test_a_python_without_venv_is_told_what_to_install(install, root, monkeypatch):
-    python = root / "python"
-    python.write_text("#!/bin/sh\necho 'ensurepip is not available'; exit 1\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, "_base_executable", str(python))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(installing.glob, "glob", lambda pattern: [])
     with pytest.raises(InstallError, match=r"apt install python3\.\d+-venv"):
         install.run()
 
@@ -214,19 +380,35 @@ def test_a_wheelhouse_with_a_missing_or_wrong_wheel(root, install, fault):
         path.write_bytes(path.read_bytes() + b"tampered")
     with pytest.raises(InstallError, match=r"^WHEELHOUSE=.*: make it again"):
         install.run()
-    assert not install.complete()
+    assert not install.complete(["core"])
 
 
-def test_the_lock_pins_everything_with_hashes_and_names_no_index():
-    entries = re.findall(r"^[a-z0-9].*(?:\n    --hash=.*)*", LOCK, re.MULTILINE)
-    assert len(entries) > 100
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_group_is_locked_with_hashes_and_names_no_index(group):
+    lock = LOCKS[group]
+    entries = re.findall(r"^[a-z0-9].*(?:\n    --hash=.*)*", lock, re.MULTILINE)
+    assert len(entries) >= len(GROUPS[group])
     assert all(re.match(r"[a-z0-9-]+==\S+( ; .*)? \\\n    --hash=sha256:", one) for one in entries)
-    assert "://" not in LOCK
-    assert "index" not in LOCK
+    assert "://" not in lock
+    assert "index" not in lock
 
 
-def test_the_lock_has_what_is_asked_for():
-    asked = (ROOT / "requirements.in").read_text()
-    names = set(re.findall(r"^([a-z0-9-]+)", asked, re.MULTILINE))
-    assert names <= set(re.findall(r"^([a-z0-9-]+)==", LOCK, re.MULTILINE))
-    assert installing.block(str(ROOT / "requirements.txt"), "uv").count("--hash") > 5
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_lock_has_what_its_group_asks_for(group):
+    asked = [re.match(r"[a-z0-9-]+", one)[0] for one in GROUPS[group] if isinstance(one, str)]
+    assert set(asked) <= set(re.findall(r"^([a-z0-9-]+)==", LOCKS[group], re.MULTILINE))
+
+
+def test_no_two_locks_pin_two_versions_and_none_is_left_over():
+    pins: dict[tuple[str, str], set[str]] = {}
+    for lock in LOCKS.values():
+        for name, version, marker in re.findall(r"^([a-z0-9-]+)==(\S+)(.*)", lock, re.MULTILINE):
+            pins.setdefault((name, marker), set()).add(version)
+    assert {name: versions for name, versions in pins.items() if len(versions) > 1} == {}
+    assert LOCKS.keys() == GROUPS.keys()
+
+
+def test_core_is_light():
+    """Nothing that a learner doesn't need who serves, checks, loads and compares."""
+    names = set(re.findall(r"^([a-z0-9-]+)==", LOCKS["core"], re.MULTILINE))
+    assert not names & {"numpy", "scipy", "matplotlib", "jupyterlab", "ipython", "ruff", "uv"}

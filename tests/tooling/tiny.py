@@ -5,38 +5,42 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-MODULE = "def main():\n    print('tiny runs')\n"
-ENTRY = "[console_scripts]\ntiny-command = tiny:main\n"
-METADATA = "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
+MODULE = "def main():\n    print('{name} runs')\n"
+ENTRY = "[console_scripts]\n{name}-command = {name}:main\n"
+METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
 WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
-def wheel(folder: Path) -> Path:
-    """Write tiny-1.0-py3-none-any.whl, always with the same bytes."""
-    info = "tiny-1.0.dist-info"
+def wheel(folder: Path, name: str = "tiny", extra: dict[str, str] | None = None) -> Path:
+    """Write tiny-1.0-py3-none-any.whl, always with the same bytes; it holds `extra` files too."""
+    info = f"{name}-1.0.dist-info"
     files = {
-        "tiny.py": MODULE,
-        f"{info}/METADATA": METADATA,
+        f"{name}.py": MODULE.format(name=name),
+        f"{info}/METADATA": METADATA.format(name=name),
         f"{info}/WHEEL": WHEEL,
-        f"{info}/entry_points.txt": ENTRY,
-    }
+        f"{info}/entry_points.txt": ENTRY.format(name=name),
+    } | (extra or {})
     lines = []
-    for name, text in files.items():
+    for file, text in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
-        lines.append(f"{name},sha256={digest.decode()},{len(text)}\n")
+        lines.append(f"{file},sha256={digest.decode()},{len(text)}\n")
     files[f"{info}/RECORD"] = "".join(lines) + f"{info}/RECORD,,\n"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "tiny-1.0-py3-none-any.whl"
+    path = folder / f"{name}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text)
+        for file, text in files.items():
+            archive.writestr(zipfile.ZipInfo(file), text)
     return path
 
 
 def lock(file: Path, *wheels: Path, marker: str = "") -> Path:
-    """Write a lock of tiny 1.0 with the digests of these files."""
-    hashes = " \\\n".join(f"    --hash=sha256:{digest(path)}" for path in wheels)
-    file.write_text(f"tiny==1.0{marker} \\\n{hashes}\n")
+    """Write a lock of version 1.0 of what these wheels hold, with their digests."""
+    pins = [
+        f"{path.name.split('-')[0]}==1.0{marker} \\\n    --hash=sha256:{digest(path)}\n"
+        for path in wheels
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(pins))
     return file
 
 

@@ -25,8 +25,9 @@ def doctor():
     "--folder", envvar="WHEELHOUSE", default="wheelhouse", help="Where to put the wheels."
 )
 @click.option("--this", envvar="THIS", is_flag=True, help="For this machine alone.")
-def wheelhouse(folder: str, this: bool):
+@click.option("--groups", envvar="WHEELHOUSE_GROUPS", default="", help="Which; all unless given.")
+def wheelhouse(folder: str, this: bool, groups: str):
     """Collect every wheel of the class's platforms, for an install without a network."""
-    from workshop.setup.wheelhouse import collect
+    from workshop.setup.wheelhouse import collect, locked
 
-    collect(Path(folder), this_machine=this, say=click.echo)
+    collect(Path(folder), locked(*groups.split()), this_machine=this, say=click.echo)

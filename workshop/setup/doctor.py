@@ -21,8 +21,8 @@ from workshop.services import shared
 from workshop.services.daemon import listening
 from workshop.steps import steps
 
-PACKAGES = ("flask", "gevent", "sqlalchemy", "psycopg2-binary", "redis", "pyjwt", "jupyterlab")
-FREE_DISK = 1.0  # GB: the packages take 0.6, the databases 0.3
+PACKAGES = ("flask", "gevent", "sqlalchemy", "psycopg2-binary", "redis", "pyjwt")
+FREE_DISK = 1.0  # GB: the packages of all groups take 0.5, the databases 0.3
 FREE_MEMORY = 1.0  # GB
 
 

@@ -1,6 +1,6 @@
-"""Collects every wheel that the lock names, for a class without a network.
+"""Collects every wheel that the locks name, for a class without a network.
 
-For each platform and Python the lock's markers say which packages are needed; what the folder lacks
+For each platform and Python the locks' markers say which packages are needed; what the folder lacks
 is fetched by pip, which checks the hashes. Nothing is fetched twice, so a run that was interrupted
 goes on where it stopped. `WHEELHOUSE=folder` then installs from the folder (see install.py).
 """
@@ -21,8 +21,9 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
+from workshop.setup.install import INSTALLER, InstallError, bundled_pip, environment
 
-LOCK = ROOT / "requirements.txt"
+LOCKS = ROOT / "requirements"
 PYTHONS = [(3, 11), (3, 12), (3, 13), (3, 14)]
 OLDEST_GLIBC = 28  # 2.28: Debian 10, RHEL 8 and all that came later
 OLDEST_MACOS = (13, 0)
@@ -102,14 +103,13 @@ class Target:
         return options + [f"--platform={tag}" for tag in self.platforms()]
 
 
-def collect(folder: Path, this_machine: bool = False, say=print, lock: Path = LOCK) -> int:
-    """Fetch into `folder` what is missing for all targets, or for this machine alone.
+def collect(folder: Path, pins: list[Pin], this_machine: bool = False, say=print) -> int:
+    """Fetch into `folder` what is missing of the pins for all targets, or for this machine alone.
 
-    Returns the folder's size in bytes, counting the lock's wheels. Raises WorkshopError when
-    something cannot be fetched.
+    Returns the size in bytes of the wheels that the pins name. Raises WorkshopError when something
+    cannot be fetched.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pins = locked(lock)
     remove_broken(folder, pins)
     for target in [here()] if this_machine else everywhere():
         needed = [pin for pin in pins if target.needs(pin)]
@@ -136,16 +136,25 @@ def here() -> Target:
     return Target(sys.platform, machine, sys.version_info[:2])
 
 
-def locked(lock: Path = LOCK) -> list[Pin]:
-    entries = re.findall(r"^([a-z0-9].*?) \\\n((?:    --hash=.*\n)+)", lock.read_text(), re.M)
-    return [
-        Pin(Requirement(line), frozenset(re.findall(r"sha256:([0-9a-f]{64})", hashes)))
-        for line, hashes in entries
-    ]
+def locked(*groups: str, locks: Path = LOCKS) -> list[Pin]:
+    """The pins of these groups, or of all, and of the installer, which each install needs first.
+
+    Raises WorkshopError when a group does not exist.
+    """
+    there = sorted(file.stem for file in locks.glob("*.txt"))
+    pins = {}
+    for group in {*groups, INSTALLER} if groups else there:
+        if group not in there:
+            raise WorkshopError(f"There is no group {group}: the groups are {' '.join(there)}.")
+        text = (locks / f"{group}.txt").read_text()
+        for line, hashes in re.findall(r"^([a-z0-9].*?) \\\n((?:    --hash=.*\n)+)", text, re.M):
+            digests = frozenset(re.findall(r"sha256:([0-9a-f]{64})", hashes))
+            pins[line] = Pin(Requirement(line), digests)
+    return list(pins.values())
 
 
 def wheels(folder: Path, pins: list[Pin]):
-    """The wheels in the folder that the lock names; others are left alone."""
+    """The wheels in the folder that the pins name; others are left alone."""
     names = {(pin.name, pin.version) for pin in pins}
     for path in sorted(folder.glob("*.whl")):
         name, version, *_ = parse_wheel_filename(path.name)
@@ -154,7 +163,7 @@ def wheels(folder: Path, pins: list[Pin]):
 
 
 def remove_broken(folder: Path, pins: list[Pin]) -> None:
-    """A wheel that was half copied has no hash of the lock: it is removed, to be fetched again."""
+    """A wheel that was half copied has no hash of the pins: it is removed, to be fetched again."""
     hashes = frozenset().union(*(pin.hashes for pin in pins))
     for path in list(wheels(folder, pins)):
         with path.open("rb") as file:
@@ -177,7 +186,7 @@ def fetch(pins: list[Pin], target: Target, folder: Path) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as names:
         names.write("\n".join(pin.line() for pin in pins))
         names.flush()
-        command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check"]
+        command = [sys.executable, "-I", pip(), "download", "--disable-pip-version-check"]
         command += ["--no-deps", "--require-hashes", "--progress-bar=off", "--dest", str(folder)]
         code, output = watched([*command, *target.pip_options(), "-r", names.name])
     if code == 0:
@@ -190,15 +199,22 @@ def fetch(pins: list[Pin], target: Target, folder: Path) -> None:
             "look at the network and run make wheelhouse again, it goes on from here."
         )
     raise WorkshopError(
-        f"{absent[1]} has no wheel for {target}: bound its version in requirements.in, "
+        f"{absent[1]} has no wheel for {target}: bound its version in pyproject.toml, "
         "then run make lock and make wheelhouse."
     )
+
+
+def pip() -> str:
+    try:
+        return bundled_pip()
+    except InstallError as error:
+        raise WorkshopError(str(error)) from error
 
 
 def watched(command: list[str]) -> tuple[int, str]:
     """Run pip, showing on a terminal which file it is at. Returns exit code and output."""
     seen, terminal = [], sys.stderr.isatty()
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": environment()}
     with subprocess.Popen(command, text=True, **pipes) as process:
         for line in process.stdout:
             seen.append(line)
