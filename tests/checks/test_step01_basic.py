@@ -1,14 +1,19 @@
 """Step 1: the contract of the shop's API, its errors included. It holds in every later step."""
 
+import json
 import re
+import socket
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import psutil
 import pytest
+from activity import backends, queued
 from blackbox import SUPPLIER, Request, counts, eventually, expect
-
-JSON = {"Content-Type": "application/json"}
-NUMBER = "99999999999999999999"
+from bursts import Burst
+from locks import row_locked, table_locked
+from postgres_proxy import proxied
+from refused import BAD_ORDERS, BAD_ROUTES, IDEMPOTENCY_KEYS, INJECTIONS, JSON, NUMBER
 
 
 @pytest.fixture
@@ -39,6 +44,32 @@ def test_supplier_is_awaited(app):
         answer,
         '200 with {"message": "This is … API response!"}',
     )
+
+
+QUICK = 0.05  # seconds that the supplier takes where it is not to be timed
+
+
+def test_supplier_delay_is_obeyed(launch):
+    app = launch(SUPPLIER_DELAY=QUICK)
+    best = min(app.get("/async").seconds for _ in range(5))
+    expect(
+        QUICK <= best < SUPPLIER,
+        f"5 × GET /async with SUPPLIER_DELAY={QUICK}",
+        f"the quickest answer after {best / QUICK:.1f} waits",
+        "1 wait and little more; at any rate less than 10",
+    )
+
+
+def test_host_is_obeyed(launch, try_to_start):
+    started, _ = try_to_start(HOST="192.0.2.1")  # an address for documentation, no machine's own
+    did = "started the app with HOST=192.0.2.1, an address that this machine doesn't have"
+    expect(not started, did, "an app that answers on 127.0.0.1", "an app that can't start")
+    process = psutil.Process(launch().server.process.pid)
+    sockets = [c for p in [process, *process.children(True)] for c in p.net_connections("tcp")]
+    hosts = sorted({c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN})
+    did = "started the app without HOST, and looked at the addresses where it listens"
+    local = all(host.startswith(("127.", "::1", "::ffff:127.")) for host in hosts)
+    expect(hosts and local, did, ", ".join(hosts) or "(none)", "127.0.0.1 only")
 
 
 def test_product_is_one_row(app, product):
@@ -108,7 +139,7 @@ def test_report_is_dated(app):
 
 
 def test_order_is_kept(app, db, product):
-    did = f"POST /orders for 3 pieces of product {product['id']}"
+    did = f"POST /orders for 3 items of product {product['id']}"
     answer = app.order(product["id"], 3)
     order = answer.json() or {}
     total = 3 * product["price_cents"]
@@ -131,7 +162,7 @@ def test_order_is_kept(app, db, product):
         f"200 with the same order: {order}",
     )
     stock = db.value("SELECT stock FROM products WHERE id = %s", product["id"])
-    expect(stock == 997, did, f"{stock} of 1000 pieces left", "997 pieces left")
+    expect(stock == 997, did, f"{stock} of 1000 items left", "997 items left")
 
 
 @pytest.mark.parametrize("id", ["0", NUMBER[:18]])
@@ -143,10 +174,10 @@ def test_missing_order_is_a_404(app, id):
 def test_order_is_refused(app, db, product):
     did = "POST /orders for product 999999, which does not exist"
     expect_error(app.order(999999, 1), did, 404)
-    did = "POST /orders for 1001 of 1000 pieces"
+    did = "POST /orders for 1001 of 1000 items"
     expect_error(app.order(product["id"], 1001), did, 409)
     stock = db.value("SELECT stock FROM products WHERE id = %s", product["id"])
-    expect(stock == 1000, did, f"{stock} pieces left", "1000 pieces left, as before")
+    expect(stock == 1000, did, f"{stock} items left", "1000 items left, as before")
 
 
 def test_stock_is_never_oversold(app, db, product):
@@ -154,50 +185,191 @@ def test_stock_is_never_oversold(app, db, product):
     before = db.value("SELECT count(*) FROM orders WHERE product_id = %s", product["id"])
     body = {"product_id": product["id"], "quantity": 1}
     answers, _ = app.together([Request("POST", "/orders", body, app.authorization())] * 200)
-    did = "200 buyers at once order one of the last 50 pieces"
+    did = "200 buyers at once order one of the last 50 items"
     expect(counts(answers) == "50 × 201, 150 × 409", did, counts(answers), "50 × 201, 150 × 409")
     stock = db.value("SELECT stock FROM products WHERE id = %s", product["id"])
     orders = db.value("SELECT count(*) FROM orders WHERE product_id = %s", product["id"]) - before
     expect(
         (stock, orders) == (0, 50),
         did,
-        f"{stock} pieces left, {orders} orders kept",
-        "0 pieces left, 50 orders kept",
+        f"{stock} items left, {orders} orders kept",
+        "0 items left, 50 orders kept",
     )
 
 
-BAD_ORDERS = {
-    "no body": (b"", JSON, 400),
-    "half an object": (b'{"product_id": 7,', JSON, 400),
-    "no JSON": (b"product_id=7", JSON, 400),
-    "a list": (b"[7, 2]", JSON, 400),
-    "null": (b"null", JSON, 400),
-    "bytes that are no UTF-8": (b'{"product_id": "\xff\xfe"}', JSON, 400),
-    "10,000 brackets": (b"[" * 10000, JSON, 400),
-    "no quantity": (b'{"product_id": 7}', JSON, 400),
-    "no product": (b'{"quantity": 1}', JSON, 400),
-    "a quantity of 0": (b'{"product_id": 7, "quantity": 0}', JSON, 400),
-    "a quantity of -1": (b'{"product_id": 7, "quantity": -1}', JSON, 400),
-    "a quantity of 1.5": (b'{"product_id": 7, "quantity": 1.5}', JSON, 400),
-    "a quantity of 1e400": (b'{"product_id": 7, "quantity": 1e400}', JSON, 400),
-    "a quantity of NaN": (b'{"product_id": 7, "quantity": NaN}', JSON, 400),
-    "a quantity of true": (b'{"product_id": 7, "quantity": true}', JSON, 400),
-    "a quantity of null": (b'{"product_id": 7, "quantity": null}', JSON, 400),
-    "a quantity as text": (b'{"product_id": 7, "quantity": "2"}', JSON, 400),
-    "a quantity as list": (b'{"product_id": 7, "quantity": [2]}', JSON, 400),
-    "a product as text": (b'{"product_id": "7; DROP TABLE orders", "quantity": 1}', JSON, 400),
-    "a negative product": (b'{"product_id": -7, "quantity": 1}', JSON, 400),
-    "a number of 5,000 digits": (
-        b'{"product_id": 7, "quantity": ' + b"9" * 5000 + b"}", JSON, 400
-    ),
-    "a product of 20 digits": (f'{{"product_id": {NUMBER}, "quantity": 1}}'.encode(), JSON, 404),
-    "a quantity of 20 digits": (f'{{"product_id": 7, "quantity": {NUMBER}}}'.encode(), JSON, 409),
-    "no content type": (b'{"product_id": 7, "quantity": 1}', {}, 415),
-    "a content type of text/plain": (
-        b'{"product_id": 7, "quantity": 1}', {"Content-Type": "text/plain"}, 415
-    ),
-    "20,000 bytes": (b'{"product_id": 7, "quantity": 1' + b" " * 20000 + b"}", JSON, 413),
+# What a client may try to decide, under every name that a shop might listen to.
+WISHES = {
+    "id": 1, "price_cents": 1, "price": 1, "total_cents": 1, "total": 1, "amount": 1,
+    "discount": 99, "customer": "alice", "username": "alice", "user": "alice", "stock": 1000,
+    "created_at": "2001-01-01T00:00:00Z",
 }  # fmt: skip
+CHANNELS = {
+    "its body": {"body": WISHES},
+    "its query": {"params": WISHES},
+    "its headers": {
+        "headers": {"X-Customer": "alice", "X-User": "alice", "X-Total-Cents": "1", "X-Id": "1"}
+    },
+}
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_client_decides_only_what_it_orders(app, db, product, channel):
+    wishes = CHANNELS[channel]
+    body = wishes.get("body", {}) | {"product_id": product["id"], "quantity": 2}
+    headers = wishes.get("headers", {}) | app.authorization()
+    answer = app.post("/orders", body, headers=headers, params=wishes.get("params"))
+    did = f"POST /orders for 2 items, with a price, an id and a customer in {channel}"
+    refused = answer.status in (400, 403, 422)
+    expect(answer.status == 201 or refused, did, answer, "201, or a 4xx with a sentence")
+    if refused:
+        return
+    id, total = answer.json()["id"], 2 * product["price_cents"]
+    rows = db.query(
+        "SELECT total_cents, customer, created_at > now() - interval '1 hour' FROM orders"
+        " WHERE id = %s AND id > 200000",
+        id,
+    )
+    owner = "admin" if app.step.has_login else None
+    kept = rows and rows[0] == (total, owner, True) and answer.json()["total_cents"] == total
+    got = f"order {id}: {rows or 'one that was there before'}"
+    expect(kept, did, got, f"a new order of now, {total} cents, customer {owner}")
+
+
+def test_repeated_order_is_placed_once(app, db, product):
+    db.query("UPDATE products SET stock = 2 WHERE id = %s", product["id"])
+    id, before = product["id"], orders_of(db, product)
+    did = "twice the same POST /orders for the last 2 items, with the same Idempotency-Key"
+    first, second = (order(app, id, 2, key=f"sofa-{id}") for _ in range(2))
+    same = first.body == second.body
+    same = same and first.headers.get("Location") == second.headers.get("Location")
+    got = f"{first}, then {second}"
+    expect(first.status == second.status == 201 and same, did, got, "twice the same 201")
+    expect_kept(db, product, before, did, orders=1, stock=0)
+    other = order(app, id, 1, key=f"sofa-{id}")
+    expect_error(other, "the same Idempotency-Key with another quantity", 422)
+    db.query("UPDATE products SET stock = 2 WHERE id = %s", id)
+    another = order(app, id, 2, key=f"SOFA-{id}")
+    expect(another.status == 201, "the same order with another Idempotency-Key", another, "201")
+    expect_kept(db, product, before, "the same order with another key", orders=2, stock=0)
+    without = [order(app, id + 1, 1) for _ in range(2)]
+    got = f"{without[0]}, then {without[1]}"
+    distinct = without[0].status == without[1].status == 201 and without[0].body != without[1].body
+    expect(distinct, "twice the same POST /orders without a key", got, "two orders")
+
+
+def test_repeats_at_once_place_one_order(app, db, product, services):
+    db.query("UPDATE products SET stock = 1 WHERE id = %s", product["id"])
+    before = orders_of(db, product)
+    did = "3 × the same POST /orders at once for the last item, with the same Idempotency-Key"
+    headers = app.authorization() | {"Idempotency-Key": f"lamp-{product['id']}"}
+    body = {"product_id": product["id"], "quantity": 1}
+    with row_locked(services, product["id"]):
+        burst = Burst(app, [Request("POST", "/orders", body, headers)] * 3)
+        eventually(lambda: len(queued(app, db)) == 3, 1)  # one at a time in step 1
+    answers = burst.answers()
+    bodies = {answer and answer.body for answer in answers}
+    got = f"{counts(answers)}, {len(bodies)} different answers"
+    expect(counts(answers) == "3 × 201" and len(bodies) == 1, did, got, "3 × the same 201")
+    expect_kept(db, product, before, did, orders=1, stock=0)
+
+
+@pytest.mark.parametrize("key", IDEMPOTENCY_KEYS.values(), ids=IDEMPOTENCY_KEYS)
+def test_bad_idempotency_key_is_a_400(app, db, product, request, key):
+    before = orders_of(db, product)
+    did = f"POST /orders with an Idempotency-Key {request.node.callspec.id}"
+    expect_error(order(app, product["id"], 1, key), did, 400)
+    expect_kept(db, product, before, did, orders=0, stock=1000)
+
+
+def test_lost_commit_is_told_honestly(launch, db, product, services):
+    before = orders_of(db, product)
+    did = "POST /orders, PostgreSQL commits it, and the connection dies before it can say so"
+    with proxied(services) as (proxy, url):
+        app = launch(fresh=True, DATABASE_URL=url)
+        app.authorization()
+        proxy.break_before(lambda data: orders_of(db, product) > before)
+        answer = order(app, product["id"], 1, key=f"kite-{product['id']}")
+        expect_error(answer, did, 503)
+        retry = answer.headers.get("Retry-After")
+        got = f"503 with Retry-After: {retry}"
+        expect(
+            retry is None, did, got, "503 without Retry-After: a client that obeyed orders twice"
+        )
+        expect_kept(db, product, before, did, orders=1, stock=999)
+        answer = order(app, product["id"], 1, key=f"kite-{product['id']}")
+        did = f"{did}; then the same order with the same Idempotency-Key"
+        expect(answer.status == 201, did, answer, "201 with the order that was placed")
+        expect_kept(db, product, before, did, orders=1, stock=999)
+
+
+@pytest.mark.parametrize("table", ["products", "orders"])
+def test_broken_order_leaves_nothing(app, db, product, services, table):
+    before = orders_of(db, product)
+    body = {"product_id": product["id"], "quantity": 1}
+    request = Request("POST", "/orders", body, app.authorization())
+    did = f"POST /orders, whose connection is ended while it waits for the table {table}"
+    with table_locked(services, table):
+        burst = Burst(app, [request])
+        waiting = eventually(lambda: queued(app, db))
+        expect(waiting, did, "no query in PostgreSQL", "one that waits")
+        end_connections(app, db)
+    (answer,) = burst.answers()
+    expect(answer and answer.status in (201, 503), did, answer or "no answer", "503")
+    orders = 1 if answer.status == 201 else 0  # An app may have tried again.
+    expect_kept(db, product, before, did, orders=orders, stock=1000 - orders)
+
+
+def test_dead_connection_spoils_no_answer(launch, product, services):
+    path = f"/products/{product['id']}"
+    did = f"GET {path}, and the connection to PostgreSQL dies just after it has sent the row"
+    with proxied(services) as (proxy, url):
+        app = launch(fresh=True, DATABASE_URL=url)
+        proxy.break_after(lambda data: product["name"].encode() in data)
+        answer = app.get(path)
+        expect(proxy.has_broken, did, "no row came from PostgreSQL", "a row")
+        expect(answer.status in (200, 503), did, answer, "200 with the product")
+        answer = app.get(path)
+        expect(answer.status == 200, f"{did}, then once more", answer, "200")
+
+
+def test_read_only_postgresql_is_a_503(app, db, product):
+    before = orders_of(db, product)
+    app.authorization()
+    did = "made PostgreSQL read-only, as it may be after a failover, then POST /orders"
+    db.query("ALTER ROLE workshop SET default_transaction_read_only = on")
+    try:
+        end_connections(app, db)
+        answer = app.order(product["id"], 1)
+        reading = app.get(f"/products/{product['id']}")
+    finally:
+        db.query("ALTER ROLE workshop RESET default_transaction_read_only")
+        end_connections(app, db)
+    expect_error(answer, did, 503)
+    retry = answer.headers.get("Retry-After", "(none)")
+    expect(
+        retry.isdigit(), did, f"Retry-After: {retry}", "Retry-After: seconds; nothing is written"
+    )
+    expect(reading.status == 200, "read-only, GET /products/<id>", reading, "200")
+    expect_kept(db, product, before, did, orders=0, stock=1000)
+
+
+def test_large_total_is_no_500(app, db, product):
+    before = orders_of(db, product)
+    stock, price, quantity = 10**6, 2 * 10**6, 10**4
+    update = "UPDATE products SET stock = %s, price_cents = %s WHERE id = %s"
+    db.query(update, stock, price, product["id"])
+    did = f"POST /orders for {quantity} items at {price} cents each: a total over 2³¹"
+    try:
+        answer = app.order(product["id"], quantity)
+    finally:
+        db.query(update, stock, product["price_cents"], product["id"])
+    if answer.status == 201:  # in a column that is wide enough
+        total = answer.json()["total_cents"]
+        expect(total == quantity * price, did, f"{total} cents", f"{quantity * price} cents")
+        db.query("DELETE FROM orders WHERE id = %s", answer.json()["id"])
+    else:
+        expect_error(answer, did, answer.status if answer.status in (400, 409, 422) else 400)
+        expect_kept(db, product, before, did, orders=0, stock=stock)
 
 
 @pytest.mark.parametrize("body, headers, status", BAD_ORDERS.values(), ids=BAD_ORDERS)
@@ -213,28 +385,41 @@ def test_large_body_in_chunks_is_a_413(app):
     expect_error(answer, "POST /orders with 20,000 bytes in chunks", 413)
 
 
-BAD_ROUTES = [
-    ("GET", "/nothing-here", 404),
-    ("GET", "/products", 404),
-    ("GET", "/products/seven", 404),
-    ("GET", "/products/-1", 404),
-    ("GET", "/products/7.5", 404),
-    ("GET", "/products/" + "7" * 5000, 404),
-    ("GET", "/products/%00", 404),
-    ("GET", "/products/%ff%fe", 404),
-    ("GET", "/orders/" + "9" * 40, 404),
-    ("GET", "/../../etc/passwd", 404),
-    ("GET", "/products//7", 404),
-    ("POST", "/", 405),
-    ("DELETE", "/products/7", 405),
-    ("PUT", "/data", 405),
-    ("GET", "/orders", 405),
-]
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json; charset=utf-8", "application/json;charset=UTF-8", "Application/JSON"],
+)
+def test_json_is_read_however_it_is_called(app, product, content_type):
+    body = json.dumps({"product_id": product["id"], "quantity": 1})
+    headers = {"Content-Type": content_type} | app.authorization()
+    answer = app.post("/orders", content=body, headers=headers)
+    expect(answer.status == 201, f"POST /orders with Content-Type: {content_type}", answer, "201")
+
+
+def test_small_body_in_chunks_is_read(app, product):
+    body = json.dumps({"product_id": product["id"], "quantity": 1}).encode()
+    chunks = (body[i : i + 10] for i in range(0, len(body), 10))
+    answer = app.post("/orders", content=chunks, headers=JSON | app.authorization())
+    expect(answer.status == 201, "POST /orders with a small body in chunks", answer, "201")
+
+
+def test_malformed_chunks_are_a_400(app):
+    did = "POST /orders in chunks, the size of the first of which is no number"
+    head = "POST /orders HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+    for name, value in (JSON | app.authorization()).items():
+        head += f"{name}: {value}\r\n"
+    with socket.create_connection(("127.0.0.1", app.server.port), timeout=5) as client:
+        client.sendall(head.encode() + b"\r\nzz\r\n{}\r\n0\r\n\r\n")
+        try:
+            told = client.recv(65536).partition(b"\r\n")[0].decode(errors="replace")
+        except OSError as error:
+            told = f"no answer ({type(error).__name__})"
+    expect(" 400" in told, did, told or "(nothing)", "400")
 
 
 @pytest.mark.parametrize("method, path, status", BAD_ROUTES)
 def test_unknown_route_is_told(app, method, path, status):
-    answer = app.request(method, path)
+    answer = app.request(method, path, headers=app.authorization())
     expect_error(answer, f"{method} {path[:40]}", status)
     allow = answer.headers.get("Allow")
     expect(
@@ -242,7 +427,33 @@ def test_unknown_route_is_told(app, method, path, status):
     )
 
 
-INJECTIONS = ["0 OR id=7", "7;SELECT pg_sleep(0)", "7--", "7'", "(SELECT 7)", "7 UNION SELECT 1"]
+ROUTES = {
+    "/": "GET", "/async": "GET", "/products/7": "GET", "/quote/7": "GET", "/data": "GET",
+    "/orders": "POST", "/orders/1": "GET",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_wrong_method_is_a_405(launch, path):
+    app, right = launch(SUPPLIER_DELAY=QUICK), ROUTES[path]
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - {right}:
+        answer = app.request(method, path, headers=app.authorization())
+        expect_error(answer, f"{method} {path}", 405)
+        allow = answer.headers.get("Allow", "(none)")
+        expect(right in allow, f"{method} {path}", f"Allow: {allow}", f"Allow: {right}")
+    answer = app.request("OPTIONS", path, headers=app.authorization())
+    allow = f"{answer.status}, Allow: {answer.headers.get('Allow', '(none)')}"
+    told = answer.status in (200, 204, 405) and right in allow
+    expect(told, f"OPTIONS {path}", allow, f"200 or 204, Allow: {right}")
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_head_is_get_without_its_body(launch, path):
+    app = launch(SUPPLIER_DELAY=QUICK)
+    got, head = (app.request(m, path, headers=app.authorization()) for m in ("GET", "HEAD"))
+    same = head.status == got.status
+    same = same and head.headers.get("Content-Type") == got.headers.get("Content-Type")
+    expect(same and not head.body, f"HEAD {path}", head, f"{got.status} with the headers of GET")
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
@@ -280,6 +491,31 @@ def test_postgresql_away_is_a_503(app, services, product):
         latest[0] or "no answer",
         "200 without a restart of the app",
     )
+
+
+def order(app, product_id, quantity, key=None):
+    """POST /orders with an Idempotency-Key, unless that is None."""
+    body = {"product_id": product_id, "quantity": quantity}
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return app.post("/orders", body, headers=headers | app.authorization())
+
+
+def orders_of(db, product) -> int:
+    return db.value("SELECT count(*) FROM orders WHERE product_id = %s", product["id"])
+
+
+def expect_kept(db, product, before: int, did: str, orders: int, stock: int) -> None:
+    """So many new orders of the product are in PostgreSQL, and so many items are left."""
+    left = db.value("SELECT stock FROM products WHERE id = %s", product["id"])
+    new = orders_of(db, product) - before
+    got = f"new orders: {new}, items left: {left}"
+    expect((new, left) == (orders, stock), did, got, f"new orders: {orders}, items left: {stock}")
+
+
+def end_connections(app, db) -> None:
+    """PostgreSQL ends the app's connections, and has done so at the end."""
+    for pid in backends(app, db):
+        db.query("SELECT pg_terminate_backend(%s, 5000)", pid)
 
 
 def expect_one_wait(answer, did: str) -> None:
