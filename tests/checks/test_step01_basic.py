@@ -46,7 +46,7 @@ def test_supplier_is_awaited(app):
     )
 
 
-QUICK = 0.05  # seconds that the supplier takes where it is not to be timed
+QUICK = 0.05  # seconds; a supplier that is soon done
 
 
 def test_supplier_delay_is_obeyed(launch):
@@ -435,7 +435,7 @@ ROUTES = {
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_wrong_method_is_a_405(launch, path):
-    app, right = launch(SUPPLIER_DELAY=QUICK), ROUTES[path]
+    app, right = launch(), ROUTES[path]
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - {right}:
         answer = app.request(method, path, headers=app.authorization())
         expect_error(answer, f"{method} {path}", 405)
@@ -449,7 +449,7 @@ def test_wrong_method_is_a_405(launch, path):
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_head_is_get_without_its_body(launch, path):
-    app = launch(SUPPLIER_DELAY=QUICK)
+    app = launch()
     got, head = (app.request(m, path, headers=app.authorization()) for m in ("GET", "HEAD"))
     same = head.status == got.status
     same = same and head.headers.get("Content-Type") == got.headers.get("Content-Type")

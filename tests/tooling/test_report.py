@@ -139,5 +139,6 @@ def test_junit_xml_holds_every_outcome(tmp_path):
     junit.write(outcomes, tmp_path / "folder" / "report.xml")
     suite = ElementTree.parse(tmp_path / "folder" / "report.xml").find("testsuite")  # noqa: S314
     assert [case.get("name") for case in suite] == [check.id for check in checks]
-    assert [suite.get(name) for name in ("tests", "failures", "skipped")] == ["22", "1", "1"]
+    counts = [suite.get(name) for name in ("tests", "failures", "skipped")]
+    assert counts == [str(len(checks)), "1", "1"]
     assert MESSAGE in suite[0].find("failure").text
