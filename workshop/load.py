@@ -1,4 +1,4 @@
-"""Drive a server with requests and tell what came back, honestly.
+"""Put load on a server and report what came back, honestly.
 
     await load("http://127.0.0.1:8002/async", connections=50, seconds=3)  # in a notebook
     load_sync("http://127.0.0.1:8002", [Request(path="/products/{id}", ids=(1, 5000))], rate=200)
@@ -18,18 +18,19 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from workshop.errors import WorkshopError
-from workshop.measuring.awake import awake
-from workshop.measuring.bar import bar
+from workshop.measuring.interruptible import interruptible
 from workshop.measuring.machine import fingerprint
+from workshop.measuring.progress import progress_bar
 from workshop.measuring.result import Result
 from workshop.paths import ROOT
 
-WARMUP = 0.5
-LONG = 3  # seconds from which a bar is shown
+LONG = 3  # seconds from which a progress bar is shown
 
 
 @dataclass
@@ -42,8 +43,8 @@ class Request:
 
     method: str = "GET"
     path: str = "/"
-    headers: dict = field(default_factory=dict)
-    json: object = None
+    headers: dict[str, str] = field(default_factory=dict)
+    json: Any = None
     weight: float = 1
     ids: tuple[int, int] | None = None
 
@@ -56,32 +57,62 @@ class Request:
 class Login:
     """A POST before the load; the field `token` of its answer is the bearer token of the others."""
 
-    json: dict
+    json: dict[str, Any]
     path: str = "/login"
     token: str = "token"  # noqa: S105, the name of a field
 
 
-async def load(url: str, requests=None, **options) -> Result:
-    """`load_sync` for where an event loop runs, as in notebooks. Cancelled, it stops the load."""
-    run = Run(url, requests, **options)
+async def load(
+    url: str,
+    requests: Sequence[Request] | None = None,
+    *,
+    connections: int = 50,
+    seconds: float = 3,
+    rate: float | None = None,
+    warmup: float = 0.5,
+    timeout: float = 10,
+    login: Login | None = None,
+    seed: int = 1,
+    progress: bool | None = None,
+    label: str = "",
+) -> Result:
+    """`load_sync` where an event loop runs, as in notebooks. Cancelled, it stops the load."""
+    run = LoadProcess(
+        url, requests, connections, seconds, rate, warmup, timeout, login, seed, progress, label
+    )
     try:
-        return await awake(asyncio.to_thread(run.finish))
+        return await interruptible(asyncio.to_thread(run.finish))
     except asyncio.CancelledError:
         run.stop()
         raise
 
 
-def load_sync(url: str, requests=None, **options) -> Result:
+def load_sync(
+    url: str,
+    requests: Sequence[Request] | None = None,
+    *,
+    connections: int = 50,
+    seconds: float = 3,
+    rate: float | None = None,
+    warmup: float = 0.5,
+    timeout: float = 10,
+    login: Login | None = None,
+    seed: int = 1,
+    progress: bool | None = None,
+    label: str = "",
+) -> Result:
     """Make the load and wait for its end. Ctrl-C ends it early, with a partial result.
 
-    url: what to GET, or the base of `requests`, a list of Request.
-    connections: kept open (50). seconds: measured (3), after `warmup` seconds that are not (0.5).
-    rate: requests/s for an open loop; None for a closed one. timeout: seconds for one answer (10).
-    login: a Login. seed: of the order of the requests (1): the same seed sends the same sequence.
-    progress: show a bar; None: on a terminal, for runs over 3 s.
+    url: what to GET, or the base of `requests`, the mix to send instead.
+    connections: how many are kept open. seconds: measured, after `warmup` seconds that are not.
+    rate: requests/s for an open loop; None for a closed one. timeout: seconds for one answer.
+    login: the POST that gives a token. seed: the same one sends the same sequence of requests.
+    progress: show a bar; None: on a terminal, for runs over 3 s. label: the title of the result.
     Raises WorkshopError when nothing listens there, the login fails or an option makes no sense.
     """
-    run = Run(url, requests, **options)
+    run = LoadProcess(
+        url, requests, connections, seconds, rate, warmup, timeout, login, seed, progress, label
+    )
     for _ in range(3):  # Ctrl-C may be pressed again while the driver stops
         try:
             return run.finish()
@@ -90,33 +121,61 @@ def load_sync(url: str, requests=None, **options) -> Result:
     return run.finish()
 
 
-class Run:
-    """A driver process at work."""
+async def until_answered(
+    attempt: Callable[[float], Awaitable[Result]], seconds: float, measure: str = "throughput"
+) -> Result:
+    """The result of `attempt(seconds)`; of one 4 or 16 times as long while there is no `measure`.
+
+    A busy machine may answer nothing within a short run. Errors are answers too: they end it.
+    """
+    for factor in (1, 4, 16):
+        result = await attempt(factor * seconds)
+        if getattr(result, measure) or result.errors:
+            break
+    return result
+
+
+class LoadProcess:
+    """A driver process at work; parameters as in `load_sync`."""
 
     def __init__(
-        self, url, requests=None, *, connections=50, seconds=3, rate=None, warmup=WARMUP,
-        timeout=10, login=None, seed=1, progress=None, label="",
-    ):  # fmt: skip
-        address, self.host, path = split(url)
-        self.requests = requests or [Request(path=path)]
-        check(connections >= 1, f"connections must be 1 or more, not {connections}.")
-        check(seconds > 0, f"seconds must be more than 0, not {seconds}.")
-        check(rate is None or rate > 0, f"rate must be more than 0 requests/s, not {rate}.")
+        self,
+        url: str,
+        requests: Sequence[Request] | None,
+        connections: int,
+        seconds: float,
+        rate: float | None,
+        warmup: float,
+        timeout: float,
+        login: Login | None,
+        seed: int,
+        progress: bool | None,
+        label: str,
+    ):
+        address, host, path = split(url)
+        require(connections >= 1, f"connections must be 1 or more, not {connections}.")
+        require(seconds > 0, f"seconds must be more than 0, not {seconds}.")
+        require(rate is None or rate > 0, f"rate must be more than 0 requests/s, not {rate}.")
+        self.requests = list(requests or [Request(path=path)])
         self.about = {
-            "url": url, "label": label, "connections": connections, "rate": rate, "warmup": warmup,
-        }  # fmt: skip
-        self.job = self.about | {
+            "url": url,
+            "label": label,
+            "connections": connections,
+            "rate": rate,
+            "warmup": warmup,
+        }
+        job = self.about | {
             "address": reach(address, url),
-            "host": self.host,
+            "host": host,
             "seconds": seconds,
             "timeout": timeout,
             "seed": seed,
-            "headers": token(self.host, login),
+            "headers": authorization(host, login),
             "requests": [asdict(request) for request in self.requests],
         }
-        long = seconds + warmup > LONG
-        self.shown = long if progress is None else progress
-        self.answer: dict | None = None
+        takes_long = seconds + warmup > LONG
+        self.show_progress = takes_long if progress is None else progress
+        self.answer: dict[str, Any] | None = None
         self.process = subprocess.Popen(
             [sys.executable, "-m", "workshop.measuring.driver"],
             cwd=ROOT,
@@ -125,32 +184,33 @@ class Run:
             text=True,
             start_new_session=True,  # Ctrl-C reaches us alone; we then close its stdin
         )
-        self.process.stdin.write(json.dumps(self.job) + "\n")
-        self.process.stdin.flush()
-        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.input, self.output = cast(IO, self.process.stdin), cast(IO, self.process.stdout)
+        self.input.write(json.dumps(job) + "\n")
+        self.input.flush()
+        self.reader = threading.Thread(target=self._read, args=(label or url,), daemon=True)
         self.reader.start()
 
-    def _read(self) -> None:
-        with bar(self.about["label"] or self.about["url"], self.shown) as moved:
-            for line in self.process.stdout:
+    def _read(self, title: str) -> None:
+        with progress_bar(title, self.show_progress) as update_progress:
+            for line in self.output:
                 message = json.loads(line)
                 self.answer = message.get("result")
                 if self.answer is None:
-                    moved(message["done"], f"{message['requests']:,} requests")
+                    update_progress(message["fraction"], f"{message['answers']:,} requests")
 
     def stop(self) -> None:
-        """Ask the driver to stop now and to give what it has."""
+        """Ask the driver to stop now and to report what it has."""
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self.input.close()
 
     def finish(self) -> Result:
         """Wait for the result. Raises WorkshopError when the driver died."""
         self.reader.join()
         self.stop()
         self.process.wait()
-        self.process.stdout.close()
+        self.output.close()
         if self.answer is None:
-            raise WorkshopError("The load driver died; what it said is above, or in the log.")
+            raise WorkshopError("The load driver died; its last words are above, or in the log.")
         names = [request.name for request in self.requests]
         return Result.from_driver(self.about, names, self.answer, fingerprint())
 
@@ -166,8 +226,8 @@ def split(url: str) -> tuple[tuple[str, int], str, str]:
     return (parts.hostname, parts.port or 80), parts.netloc, path
 
 
-def check(holds: bool, sentence: str) -> None:
-    if not holds:
+def require(condition: bool, sentence: str) -> None:
+    if not condition:
         raise WorkshopError(sentence)
 
 
@@ -182,7 +242,7 @@ def reach(address: tuple[str, int], url: str) -> tuple[str, int]:
         ) from error
 
 
-def token(host: str, login: Login | None) -> dict:
+def authorization(host: str, login: Login | None) -> dict[str, str]:
     """The Authorization header that the login gives; empty without one."""
     if login is None:
         return {}
@@ -200,10 +260,3 @@ def token(host: str, login: Login | None) -> dict:
         raise WorkshopError(f"POST {login.path} gave no field {login.token!r}: {error}") from error
     finally:
         connection.close()
-
-
-def main(url: str, connections: int = 50, seconds: float = 5, rate: float | None = None) -> int:
-    """`make load URL=… C=50 S=5 RATE=…`: load, print, and 130 as the exit status after Ctrl-C."""
-    result = load_sync(url, connections=connections, seconds=seconds, rate=rate)
-    print(result)
-    return 0 if result.complete else 130

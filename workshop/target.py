@@ -5,12 +5,16 @@ framework, or a URL at which something runs already. Only a folder lets us choos
 it signals, and see its process and its database.
 """
 
+import http.client
+import json
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
 
 from workshop.errors import WorkshopError
 from workshop.files import raise_open_files_limit
@@ -44,23 +48,23 @@ class Target:
         return cls(name=url, url=url.rstrip("/"))
 
     @classmethod
-    def of(cls, app: Step | Path, **settings) -> "Target":
+    def of(cls, app: Step | Path, **settings: Any) -> "Target":
         """A step or an app folder; a `target.toml` in it may set the fields of Target.
 
         Raises WorkshopError for a manifest that cannot be read.
         """
         folder = app.path if isinstance(app, Step) else Path(app)
-        told = _manifest(folder)
-        own = told.get("settings", {}) | settings
+        manifest = _manifest(folder)
+        own = manifest.get("settings", {}) | settings
         return cls(
-            name=told.get("name", folder.name),
+            name=manifest.get("name", folder.name),
             folder=folder,
-            arguments=tuple(told.get("arguments", ())),
+            arguments=tuple(manifest.get("arguments", ())),
             settings={name: str(value) for name, value in own.items()},
-            not_applicable=told.get("not_applicable", {}),
+            not_applicable=manifest.get("not_applicable", {}),
         )
 
-    def server(self, environment: Mapping[str, str], log: Path, **options) -> Server:
+    def server(self, environment: Mapping[str, str], log: Path, **options: Any) -> Server:
         """A server of the folder, not started yet; `options` as in Server."""
         if self.folder is None:
             raise WorkshopError(f"{self.url} runs already: there is nothing to start.")
@@ -68,7 +72,7 @@ class Target:
         return Server(self.folder, env, log, arguments=self.arguments, **options)
 
 
-def _manifest(folder: Path) -> dict:
+def _manifest(folder: Path) -> dict[str, Any]:
     file = folder / MANIFEST
     if not file.is_file():
         return {}
@@ -79,13 +83,16 @@ def _manifest(folder: Path) -> dict:
 
 
 @contextmanager
-def served(*apps: Target | Step | Path, say=print, **settings) -> Iterator[list[Server]]:
+def served(
+    *apps: Target | Step | Path, log: Callable[[str], None] = print, **settings: Any
+) -> Iterator[list[Server]]:
     """Serve targets on free ports, with services of their own, until the end of the block.
 
-    `settings` go to all of them, as environment variables. Raises WorkshopError.
+    `settings` go to all of them, as environment variables; `log` is called with what goes on.
+    Raises WorkshopError.
     """
     raise_open_files_limit()
-    with private(say=say) as services, ExitStack() as stack:
+    with private(log) as services, ExitStack() as stack:
         logs = Path(stack.enter_context(TemporaryDirectory()))
         yield [
             stack.enter_context(serve(app, services, logs / f"{number}.log", **settings))
@@ -93,8 +100,33 @@ def served(*apps: Target | Step | Path, say=print, **settings) -> Iterator[list[
         ]
 
 
-def serve(app: Target | Step | Path, services: Services, log: Path, **settings) -> Server:
+@contextmanager
+def reached(*targets: Target, log: Callable[[str], None] = print) -> Iterator[list[str]]:
+    """The URL of each target: those that run already as they are, the others served meanwhile.
+
+    Raises WorkshopError.
+    """
+    folders = [target for target in targets if target.url is None]
+    with served(*folders, log=log) if folders else nullcontext([]) as servers:
+        started = iter(servers)
+        yield [target.url or next(started).url for target in targets]
+
+
+def serve(app: Target | Step | Path, services: Services, log: Path, **settings: Any) -> Server:
     """A server of the app on these services, not started yet."""
     target = app if isinstance(app, Target) else Target.of(app)
     given = {name: str(value) for name, value in settings.items()}
     return target.server({"JWT_SECRET": SECRET, **services.environment(), **given}, log)
+
+
+def answers_as(step: Step, url: str) -> bool:
+    """Whether it is this step that answers at the URL."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=1)
+    try:
+        connection.request("GET", "/")
+        return json.load(connection.getresponse())["step"] == step.folder
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return False
+    finally:
+        connection.close()

@@ -25,8 +25,8 @@ UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 def wrk(url: str, connections: int, seconds: float) -> dict[str, float]:
     """Requests/s and p50 in milliseconds, by wrk with one thread."""
-    asked = [WRK, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
-    text = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    command = [WRK, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     p50, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", text).groups()
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))
     return {"throughput": rate, "p50": float(p50) * UNITS[unit]}
@@ -40,16 +40,17 @@ def driver(url: str, connections: int, seconds: float) -> dict[str, float]:
 
 def agreement(url: str, connections: int, seconds: int, rounds: int) -> dict:
     """Comparisons of the driver (second) with wrk (first), by measure, over the same rounds."""
-    taken: dict[str, list] = {"wrk": [], "driver": []}
+    measured: dict[str, list] = {"wrk": [], "driver": []}
     sides = {
         name: lambda name=name, tool=tool: (
-            taken[name].append(tool(url, connections, seconds)) or taken[name][-1]["throughput"]
+            measured[name].append(tool(url, connections, seconds))
+            or measured[name][-1]["throughput"]
         )
         for name, tool in (("wrk", wrk), ("driver", driver))
     }
     found = {"throughput": compare_sync(sides, rounds=rounds, progress=False)}
     found["p50"] = type(found["throughput"])("p50")
-    found["p50"].values = {name: [one["p50"] for one in many] for name, many in taken.items()}
+    found["p50"].values = {name: [one["p50"] for one in many] for name, many in measured.items()}
     return found
 
 

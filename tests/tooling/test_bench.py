@@ -1,7 +1,10 @@
 """The bench: what is committed agrees with itself, and a run writes all or nothing."""
 
+import asyncio
 import json
+import math
 import os
+import random
 import re
 import signal
 import subprocess
@@ -11,10 +14,12 @@ import psutil
 import pytest
 from leftovers import gone
 
-from workshop.bench import charts, readme, suite, tables
-from workshop.bench.board import Board
-from workshop.bench.journey import MIX, limit, share
-from workshop.bench.stand import Stand
+from workshop.bench import charts, plan, readme, suite, tables, techniques, testbed
+from workshop.bench.display import ProgressDisplay
+from workshop.bench.journey import MIX, nearest_limit, share
+from workshop.compare import Comparison
+from workshop.errors import WorkshopError
+from workshop.measuring.formatting import format_number
 from workshop.paths import ROOT
 from workshop.services import private
 from workshop.steps import step, steps
@@ -42,7 +47,7 @@ def test_the_table_of_the_readme_names_the_figures_of_the_results(results):
         assert row.count("|") >= 6
     for s in steps():
         told = results["journey"]["steps"][s.number - 1]
-        assert f"| {s.number} {s.title} | {tables.figure(told['throughput'])} (" in text
+        assert f"| {s.number} {s.title} | {format_number(told['throughput'])} (" in text
 
 
 def test_every_chart_shows_the_committed_results(results):
@@ -85,37 +90,20 @@ def test_the_nearest_limit_of_the_mix():
     """
     assert sum(request.weight for request in MIX) == 100
     assert share("GET /data") == pytest.approx(0.1)
-    limits = [limit(s, 60).per_second for s in steps()]
+    limits = [nearest_limit(s, 60).per_second for s in steps()]
     assert limits == pytest.approx([40, 600, 600, 2000, 2000])
-    assert limit(step(1), 1).per_second == pytest.approx(10)
+    assert nearest_limit(step(1), 1).per_second == pytest.approx(10)
 
 
 def test_tables_fit_80_columns(results, capsys):
-    board = Board({})
-    board.console.width = 80
+    display = ProgressDisplay()
+    display.console.width = 80
     for part in suite.PARTS:
-        for shown in tables.shown(part, results):
-            board.show(*shown)
+        for table in tables.of_part(part, results):
+            display.print_table(*table)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert any(re.search(r"^ *5 jwt +[\d,.]+ \([\d,.]+–[\d,.]+\)", line) for line in lines)
-
-
-def test_time_left_is_planned_and_ends_at_zero():
-    board = Board({"one": 10, "two": 30})
-    assert board.left() == 40
-    with board.measuring("one"):
-        assert 35 < board.left() <= 40
-    assert board.left() == 30
-    with board.measuring("two"):
-        pass
-    assert board.left() == 0
-
-
-def test_a_full_run_is_planned_for_less_than_ten_minutes_and_a_quick_one_for_one():
-    assert sum(suite.Plan().seconds().values()) < 560
-    planned = suite.SHORT.seconds()
-    assert sum(planned[name] for name in planned if name not in suite.ONLY_FULL) < 45
 
 
 def test_results_and_charts_are_written_together(results, tmp_path):
@@ -143,22 +131,87 @@ def test_text_outside_the_markers_is_kept():
     assert readme.between(text, "steps", r"n\ew") == text.replace("old", r"n\ew")
 
 
-@pytest.mark.parametrize("name", ["threads", "gunicorn", "quart", "nagle_on"])
-def test_every_server_of_the_bench_answers_and_ends(stand, name):
-    server = stand.server(name)
+TARGETS = {
+    "threads": lambda test_bed: testbed.THREADED,
+    "gunicorn": lambda test_bed: testbed.GUNICORN,
+    "quart": lambda test_bed: testbed.QUART,
+    "nagle_on": lambda test_bed: test_bed.mistake(2, "nagle_on"),
+    "a small pool": lambda test_bed: techniques.pool_of(1),
+}
+
+
+@pytest.mark.parametrize("make", TARGETS.values(), ids=TARGETS)
+def test_every_server_of_the_bench_answers_and_ends(test_bed, make):
+    target = make(test_bed)
+    server = test_bed.server(target)
     family = psutil.Process(server.process.pid).children(recursive=True)
-    stand.end(name)
+    test_bed.stop(target)
     assert server.process.poll() is not None
     assert gone([process.pid for process in family])
-    assert name not in stand.servers
+    assert target.name not in test_bed.servers
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory):
+def test_bed(tmp_path_factory):
     with private() as services:
-        stand = Stand(services, tmp_path_factory.mktemp("stand"))
-        yield stand
-        stand.close()
+        bed = testbed.TestBed(services, tmp_path_factory.mktemp("test_bed"))
+        yield bed
+        bed.close()
+
+
+class NoisyBed:
+    """A test bed whose sides are equal but for noise, so that nothing has to be measured."""
+
+    def __init__(self, noise: float):
+        self.noise, self.draw = noise, random.Random(1)
+
+    async def compare(self, sides, rounds) -> Comparison:
+        values = {
+            name: [100 * math.exp(self.draw.gauss(0, self.noise)) for _ in range(rounds)]
+            for name in sides
+        }
+        return Comparison("throughput", values, {name: [] for name in sides})
+
+
+def control(noise: float) -> dict:
+    return asyncio.run(techniques.control(NoisyBed(noise), plan.Plan()))["ratio"]
+
+
+def test_the_control_takes_as_many_rounds_as_it_needs():
+    assert control(0.05)["rounds"] == plan.Plan().rounds
+    more = control(0.12)
+    assert plan.Plan().rounds < more["rounds"] < plan.Plan().control_rounds
+    suite.refuse_noise(more)
+
+
+def test_the_control_gives_up_after_a_bound():
+    assert control(0.9)["rounds"] == plan.Plan().control_rounds
+
+
+def test_no_results_are_published_from_a_machine_that_is_too_busy(monkeypatch, tmp_path):
+    async def noisy(test_bed, plan):
+        return await techniques.control(NoisyBed(0.9), plan)
+
+    async def must_not_run(test_bed, plan):
+        pytest.fail("the bench went on")
+
+    parts = {
+        "control": suite.Part(noisy, lambda plan: 1),
+        "journey": suite.Part(must_not_run, lambda plan: 1),
+    }
+    monkeypatch.setattr(suite, "PARTS", parts)
+    before = readme.README.read_bytes(), readme.RESULTS.read_bytes()
+    with pytest.raises(WorkshopError, match=r"too busy: .* in 48 rounds.*close other programs"):
+        suite.main()
+    assert (readme.README.read_bytes(), readme.RESULTS.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "quiet"),
+    [(1, 0.91, 1.1, True), (1, 0.95, 1.12, False), (1, 0.89, 1.05, False), (0.9, 0.83, 0.98, True)],
+)
+def test_a_quiet_control_reaches_10_percent_to_each_side(ratio, low, high, quiet):
+    assert techniques.is_quiet({"ratio": ratio, "low": low, "high": high}) == quiet
 
 
 def test_ctrl_c_leaves_the_committed_results_and_no_process():
@@ -173,7 +226,7 @@ def test_ctrl_c_leaves_the_committed_results_and_no_process():
         text=True,
     )
     line = process.stdout.readline()
-    assert "journey" in line
+    assert "control" in line
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
@@ -186,7 +239,7 @@ def test_ctrl_c_leaves_the_committed_results_and_no_process():
 def test_a_quick_run_measures_and_writes_beside_the_committed_results(tmp_path, monkeypatch):
     before = readme.README.read_bytes(), readme.RESULTS.read_bytes()
     monkeypatch.setattr(suite, "PARTS", {"cache": suite.PARTS["cache"]})
-    monkeypatch.setattr(suite, "QUICK", tmp_path / "quick")
+    monkeypatch.setattr(suite, "QUICK_FOLDER", tmp_path / "quick")
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick/nagle.svg").write_text("of another run")
     assert suite.main(quick=True) == tmp_path / "quick"

@@ -7,16 +7,26 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from inspect import Parameter, signature
 from statistics import fmean, median, stdev
 
 import pytest
 from agreement import WRK, driver, wrk
 from loadserver import serving
 
-from workshop.compare import FASTER, NOISY, SLOWER, Target, compare, compare_sync, ratio_of
+from workshop import limits
+from workshop.compare import (
+    FASTER,
+    NOISY,
+    SLOWER,
+    Comparison,
+    Side,
+    compare,
+    compare_sync,
+    ratio_of,
+)
 from workshop.errors import WorkshopError
-from workshop.load import load_sync
-from workshop.measuring import limits
+from workshop.load import Request, load, load_sync
 from workshop.measuring.student_t import (
     confidence_interval,
     differs,
@@ -172,11 +182,49 @@ def test_a_server_against_itself_is_not_told_apart(url):
 
 
 def test_a_server_that_waits_is_slower(url):
-    sides = {"fast": f"{url}/ok", "slow": Target(f"{url}/pause")}
+    sides = {"fast": f"{url}/ok", "slow": Side(f"{url}/pause")}
     comparison = asyncio.run(compare(sides, **QUICK))
     assert comparison.ratio("slow").verdict == SLOWER and comparison.rounds == 5
     by_latency = comparison.by("p50")
     assert by_latency.ratio("slow").verdict == SLOWER and "times the p50" in str(by_latency)
+
+
+def test_says_what_was_asked_and_over_how_many_connections(url):
+    equal = compare_sync({"a": url, "b": url}, path="/work", **QUICK)
+    assert "GET /work, 4 connections, 0.2 s, closed loop, in 5 rounds" in str(equal)
+    sides = {"a": Side(url, [Request(path="/ok")]), "b": Side(url, [Request(path="/work")])}
+    different = compare_sync(sides, **QUICK)
+    assert "a: GET /ok, 4 connections" in str(different)
+    assert "b: GET /work, 4 connections" in str(different)
+
+
+def test_a_round_lasts_until_its_first_answers(url):
+    """A round of 20 ms holds no answer that takes 50 ms."""
+    sides = {"a": f"{url}/pause", "b": f"{url}/pause"}
+    short = {"seconds": 0.02, "warmup": 0, "connections": 1, "rounds": 5, "progress": False}
+    comparison = compare_sync(sides, **short)
+    assert all(result.seconds > 0.02 for result in comparison.results["a"])
+    assert asyncio.run(limits.no_op_limit(url, "/pause", connections=1, seconds=0.02)).per_second
+
+
+def test_the_rounds_of_two_comparisons_add_up():
+    first = Comparison("throughput", {"a": [1.0] * 5, "b": [2.0] * 5}, {"a": [], "b": []})
+    more = Comparison("throughput", {"a": [1.0], "b": [2.0]}, {"a": [], "b": []})
+    assert (first + more).rounds == 6 and (first + more).ratio("b").ratio == pytest.approx(2)
+
+
+@pytest.mark.parametrize("function", [load, load_sync, compare, compare_sync])
+def test_signatures_name_every_option_and_its_default(function):
+    parameters = signature(function).parameters.values()
+    assert {each.kind for each in parameters} <= {Parameter.POSITIONAL_OR_KEYWORD,
+                                                  Parameter.KEYWORD_ONLY}  # fmt: skip
+    options = [each for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
+    assert len(options) >= 9 and all(each.default is not Parameter.empty for each in options)
+
+
+def test_the_forms_with_and_without_await_take_the_same():
+    assert signature(load) == signature(load_sync)
+    assert signature(compare) == signature(compare_sync)
 
 
 def test_says_what_is_wrong(url):
@@ -187,20 +235,20 @@ def test_says_what_is_wrong(url):
 
 
 def test_sets_a_result_beside_its_limits(url):
-    nothing = asyncio.run(limits.no_op(url, "/ok", seconds=0.3))
-    beside = limits.beside(474.0, limits.waiting(50, 0.1), nothing)
+    nothing = asyncio.run(limits.no_op_limit(url, "/ok", seconds=0.3))
+    beside = limits.compare_with_limits(474.0, limits.concurrency_limit(50, 0.1), nothing)
     assert "95% of 500 requests/s: 50 connections / 0.1 s of waiting" in str(beside)
     assert nothing.per_second > 0 and "GET /ok, which does nothing" in beside._repr_html_()
 
 
 def test_no_server_gets_past_the_limit_of_its_wait(url):
     result = load_sync(f"{url}/wait", connections=4, seconds=0.5)
-    assert 0 < limits.waiting(4, 0.01).share(result.throughput) <= 1.05
+    assert 0 < limits.concurrency_limit(4, 0.01).share(result.throughput) <= 1.05
 
 
 def test_says_that_postgresql_is_not_there():
     with pytest.raises(WorkshopError, match="bare query"):
-        limits.bare_query("select 1", "postgresql+psycopg2://a:b@127.0.0.1:9/c")
+        limits.bare_query_limit("select 1", "postgresql+psycopg2://a:b@127.0.0.1:9/c")
 
 
 @pytest.mark.skipif(WRK is None, reason="compares our driver with wrk, which pip cannot install")

@@ -18,14 +18,14 @@ from leftovers import alive, gone
 
 from workshop.cli.notebooks import _await, _command
 from workshop.lab import jupyter
-from workshop.lab.lab import step_that_runs
+from workshop.lab.lab import running_step
 from workshop.paths import ROOT
 from workshop.services.ports import free_port
 from workshop.steps import Step, steps
 
 START = """
-from workshop.lab.lab import Lab
-lab = Lab(say=lambda text: None)
+from workshop.lab import Lab
+lab = Lab(log=lambda text: None)
 shop = lab.serve(1, SUPPLIER_DELAY=60)
 print("PIDS", *lab.pids())
 """
@@ -34,7 +34,7 @@ print("PIDS", *lab.pids())
 WAIT = """
 import asyncio
 from workshop.load import load
-from workshop.lab.calls import call
+from workshop.lab import call
 asyncio.get_running_loop().call_later(1, print, "BEGUN")
 """
 WAITS = {
@@ -112,7 +112,7 @@ def await_text(client, sent: str, text: str) -> None:
 
 
 def test_a_new_lab_closes_the_one_before():
-    code = "from workshop.lab.lab import Lab\na, b = Lab(), Lab(); print('PIDS', a.process.poll())"
+    code = "from workshop.lab import Lab\na, b = Lab(), Lab(); print('PIDS', a.process.poll())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -156,15 +156,15 @@ def answering(monkeypatch):
 
 def test_uses_the_step_that_make_step_runs(answering):
     port = answering('{"step": "step03_pooling"}')
-    found = step_that_runs(steps()[2])
+    found = running_step(steps()[2])
     assert (found.url, found.pid, found.own) == (f"http://127.0.0.1:{port}", os.getpid(), False)
-    assert step_that_runs(steps()[1]) is None
+    assert running_step(steps()[1]) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "no JSON", '{"step": null}'])
 def test_uses_nothing_else_that_runs_there(answering, text):
     answering(text)
-    assert step_that_runs(steps()[2]) is None
+    assert running_step(steps()[2]) is None
 
 
 def test_jupyterlab_wants_the_token_and_has_this_python(tmp_path):

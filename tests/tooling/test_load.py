@@ -19,10 +19,10 @@ from rich.console import Console
 
 from workshop.errors import WorkshopError
 from workshop.load import Login, Request, load, load_sync
-from workshop.measuring.bar import bar
-from workshop.measuring.latency import Latencies, needed
+from workshop.measuring.latency import Latencies, samples_needed
 from workshop.measuring.machine import fingerprint
-from workshop.measuring.result import CLOSED
+from workshop.measuring.progress import progress_bar
+from workshop.measuring.result import CLOSED_LOOP_NOTE
 from workshop.paths import ROOT
 
 SHORT = {"seconds": 0.2, "warmup": 0.0, "connections": 4}
@@ -63,8 +63,8 @@ def test_tells_errors_apart_and_keeps_them_out(url):
     paths = ["/ok", "/missing", "/busy", "/reset", "/garbage"]
     result = load_sync(url, [Request(path=path) for path in paths], **SHORT)
     assert set(result.errors) == {"status 404", "status 503", "reset", "bad answer"}
-    assert result.requests == len(result.latencies) == len(result.parts[0].latencies)
-    assert [len(part.latencies) for part in result.parts[1:]] == [0, 0, 0, 0]
+    assert result.requests == len(result.latencies) == len(result.by_request[0].latencies)
+    assert [len(part.latencies) for part in result.by_request[1:]] == [0, 0, 0, 0]
     assert "More than 1 % of the requests failed" in str(result)
 
 
@@ -101,14 +101,14 @@ def test_sends_token_headers_and_bodies(url):
 def test_keeps_the_weights(url):
     mix = [Request(path="/ok?three", weight=3), Request(path="/ok?one", weight=1)]
     result = load_sync(url, mix, **SHORT)
-    share = len(result.parts[0].latencies) / result.requests
+    share = len(result.by_request[0].latencies) / result.requests
     assert result.requests < 500 or share == pytest.approx(0.75, abs=0.08)
 
 
 def test_open_loop_keeps_its_rate(url):
     result = load_sync(f"{url}/ok", seconds=0.5, warmup=0.1, connections=8, rate=200)
     assert result.requests == pytest.approx(100, abs=1)
-    assert CLOSED not in str(result)
+    assert CLOSED_LOOP_NOTE not in str(result)
 
 
 def test_open_loop_follows_each_request_that_was_due(url):
@@ -126,7 +126,7 @@ def test_only_the_open_loop_shows_a_stall(url):
     closed = load_sync(f"{url}/stall?at=0.5&for=0.5&closed", **options)
     assert opened.p99 > 400
     assert closed.p99 < 250 and closed.latencies.longest > 450
-    assert CLOSED in str(closed) and CLOSED not in str(opened)
+    assert CLOSED_LOOP_NOTE in str(closed) and CLOSED_LOOP_NOTE not in str(opened)
 
 
 def test_awaits_beside_other_work(url):
@@ -157,8 +157,8 @@ def test_cancelling_stops_the_driver(url):
 
 def loading(url, tag) -> tuple[subprocess.Popen, psutil.Process]:
     """A process that loads for a minute, once its driver is at work, and the driver."""
-    code = f"from workshop.load import main; raise SystemExit(main('{url}/wait?{tag}', seconds=60))"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "workshop", "load", "--url", f"{url}/wait?{tag}", "-s", "60"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     until(lambda: counts(url).get(f"GET /wait?{tag}", 0) > 100)
     return process, drivers(psutil.Process(process.pid))[0]
 
@@ -198,7 +198,7 @@ def test_says_that_a_login_failed(url):
 
 
 def test_names_a_percentile_only_with_enough_answers():
-    assert [needed(50), needed(90), needed(99)] == [5, 29, 299]
+    assert [samples_needed(p) for p in (50, 90, 99)] == [5, 29, 299]
     few, more = Latencies([(1000, 28)]), Latencies([(1000, 29)])
     assert few.p90 is None and more.p90 == pytest.approx(1.0, rel=0.001)
     assert more.p99 is None
@@ -226,9 +226,23 @@ def test_shows_itself_as_text_html_and_json(url):
     assert "near its limit" not in str(replace(result, client_cpu=0.1, client_queued=0.0))
 
 
+def test_explains_what_a_reader_may_not_know(url):
+    """A dash for a percentile, reconnects and a closed loop: each has its line."""
+    few = load_sync(f"{url}/closing", seconds=0.2, warmup=0, connections=1)
+    few.latencies = Latencies([(1000, 28)])
+    assert "p90 –, p99 –" in str(few)
+    assert "only where the run has enough answers for it: 29 for p90" in str(few)
+    assert "Reconnects: connections that the server closed after an answer" in str(few)
+    assert "Closed loop: each connection sends its next request when" in str(few)
+    many = load_sync(f"{url}/ok", seconds=0.5, warmup=0, connections=8, rate=800)
+    assert many.notes() == many.warnings()
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_bar_is_for_terminals(terminal):
     written = StringIO()
-    with bar("title", console=Console(file=written, force_terminal=terminal)) as moved:
-        moved(0.5, "half")
+    with progress_bar(
+        "title", console=Console(file=written, force_terminal=terminal)
+    ) as update_progress:
+        update_progress(0.5, "half")
     assert ("title" in written.getvalue()) == terminal

@@ -1,21 +1,22 @@
 """The charts of the bench, as SVG: docs/bench/*.svg.
 
-Colours are told apart by nearly all eyes (see `pictures.py`); the background is white and rounded,
-so that they are readable on a dark page too. Bars begin at 0; log axes say that they are.
+The background is white and rounded, so that they are readable on a dark page too. Bars begin at 0;
+log axes say that they are.
 """
 
 import hashlib
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from workshop.bench.tables import CHARTS, labels
-from workshop.lab.pictures import COLOURS, GREY, MARKS, STYLE
-from workshop.lab.telling import amount
+from workshop.measuring.chart_style import COLOURS, GREY, GRID, MARKERS, STYLE
+from workshop.measuring.formatting import format_interval, format_number, format_ratio
 from workshop.measuring.machine import sentence
 from workshop.steps import step
 
@@ -30,19 +31,28 @@ WHISKERS = {
 ERRORS = {"ecolor": "black", "elinewidth": 1.2, "capsize": 3}
 
 
-def draw(results: dict, folder: Path) -> None:
+def draw(results: dict[str, Any], folder: Path) -> None:
     """Draw those of CHARTS that were measured into the folder."""
-    for name in CHARTS:
-        if name.removesuffix(".svg") not in results:
+    drawings = {
+        "journey": journey,
+        "overlap": overlap,
+        "nagle": nagle,
+        "pool": pool,
+        "cache": cache,
+        "token": token,
+    }
+    for part, drawing in drawings.items():
+        if part not in results:
             continue
+        name = f"{part}.svg"
         with rc_context(LOOK):
-            figure = globals()[name.removesuffix(".svg")](results)
+            figure = drawing(results)
             footer = f"{WHISKERS.get(name, WHISKER)}. {sentence(results['machine'])}"
             frame(figure, CHARTS[name], footer)
             save(figure, folder / name, digest(results))
 
 
-def digest(results: dict) -> str:
+def digest(results: dict[str, Any]) -> str:
     """Names the results that a chart shows; it stands in the chart's file."""
     text = json.dumps(results, sort_keys=True, ensure_ascii=False)
     return "results " + hashlib.sha256(text.encode()).hexdigest()
@@ -70,36 +80,36 @@ def save(figure: Figure, path: Path, description: str) -> None:
     figure.savefig(path, format="svg", metadata=about)
 
 
-def panels(height: float, columns: int = 1, **options):
+def panels(height: float, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A figure of this height in inches, and its axes."""
     figure = Figure((WIDTH, height), layout="constrained")
     return figure, figure.subplots(1, columns, **options)
 
 
-def journey(results: dict) -> Figure:
+def journey(results: dict[str, Any]) -> Figure:
     """Throughput of each step beside its limit; latency from p50 to p99."""
-    told = results["journey"]["steps"]
-    names = [f"{entry['number']}  {step(entry['number']).title}" for entry in told]
+    entries = results["journey"]["steps"]
+    names = [f"{entry['number']}  {step(entry['number']).title}" for entry in entries]
     figure, (left, right) = panels(3.9, 2, sharey=True, width_ratios=(3, 2))
-    bars(left, names, told)
-    for at, entry in enumerate(told):
+    bars(left, names, entries)
+    for at, entry in enumerate(entries):
         limit = entry["limit"]["per_second"]
         left.plot([limit] * 2, [at - 0.42, at + 0.42], "--", color=GREY, lw=1.6)
     left.plot([], [], "--", color=GREY, lw=1.6, label="limit of the step")
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=9)
     left.set_xlabel("requests/s")
-    left.set_xlim(0, 1.08 * max(max(e["high"], e["limit"]["per_second"]) for e in told))
+    left.set_xlim(0, 1.08 * max(max(e["high"], e["limit"]["per_second"]) for e in entries))
     left.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    for at, entry in enumerate(told):
+    for at, entry in enumerate(entries):
         latency(right, at, entry)
     rate = results["journey"]["rate"]
     right.set(xscale="log", xlabel=f"ms at {rate} requests/s (log scale)")
     right.set_title("latency: p50 ●  to p99 |", fontsize=10, fontweight="normal")
-    plain(right.xaxis)
+    use_plain_numbers(right.xaxis)
     return figure
 
 
-def latency(axes, at: int, entry: dict) -> None:
+def latency(axes: Any, at: int, entry: dict[str, Any]) -> None:
     if not entry["p50"]:
         axes.text(0.05, at, "cannot serve so many", va="center", color=GREY,
                   transform=axes.get_yaxis_transform())  # fmt: skip
@@ -109,20 +119,20 @@ def latency(axes, at: int, entry: dict) -> None:
     axes.plot([entry["p50"], far], [at, at], color=colour, lw=3)
     axes.plot(entry["p50"], at, "o", color=colour, ms=8)
     axes.plot(far, at, "|", color=colour, ms=14, mew=3)
-    axes.annotate(f"{amount(entry['p50'])} – {amount(far)}", (far, at), xytext=(8, 0),
+    axes.annotate(f"{format_number(entry['p50'])} – {format_number(far)}", (far, at), xytext=(8, 0),
                   textcoords="offset points", va="center", fontsize=9)  # fmt: skip
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, entry["p50"] / 2), max(high, far * 5))
 
 
-def overlap(results: dict) -> Figure:
+def overlap(results: dict[str, Any]) -> Figure:
     """Throughput over connections beside connections / wait; memory over connections."""
     points = results["overlap"]["points"]
     figure, (left, right) = panels(4.6, 2)
     limit = sorted({(point["connections"], point["limit"]) for point in points})
     left.plot(*zip(*limit, strict=True), "--", color=GREY, lw=1.4, label="connections / wait")
     servers = labels(results["machine"]["cores"]).items()
-    for (server, label), colour, mark in zip(servers, COLOURS, MARKS, strict=False):
+    for (server, label), colour, mark in zip(servers, COLOURS, MARKERS, strict=False):
         own = [point for point in points if point["server"] == server]
         if not own:  # a quick run
             continue
@@ -140,23 +150,23 @@ def overlap(results: dict) -> Figure:
         axes.set_xticks([n for n in ticks if n != 200 and n != 500], minor=False)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.xaxis.minorticks_off()
-        axes.grid(color="#DDDDDD", lw=0.6)
+        axes.grid(color=GRID, lw=0.6)
         axes.set_axisbelow(True)
     left.set_yscale("log")
-    plain(left.yaxis)
+    use_plain_numbers(left.yaxis)
     right.set_ylim(bottom=0)
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.33 / figure.get_figheight())}
     figure.legend(**place, ncols=3, frameon=False, fontsize=9)
     return figure
 
 
-def nagle(results: dict) -> Figure:
+def nagle(results: dict[str, Any]) -> Figure:
     figure, axes = panels(2.4)
     compared(axes, results["nagle"])
     return figure
 
 
-def pool(results: dict) -> Figure:
+def pool(results: dict[str, Any]) -> Figure:
     """Without and with a pool; then by the size of the pool."""
     part = results["pool"]
     figure, (left, right) = panels(3.4, 2, width_ratios=(3, 2))
@@ -173,11 +183,11 @@ def pool(results: dict) -> Figure:
     right.xaxis.minorticks_off()
     right.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     right.set_title("60 connections: requests/s", fontweight="normal")
-    right.grid(color="#DDDDDD", lw=0.6)
+    right.grid(color=GRID, lw=0.6)
     return figure
 
 
-def cache(results: dict) -> Figure:
+def cache(results: dict[str, Any]) -> Figure:
     """The report twice; GET / on the same server is the limit."""
     part = results["cache"]
     figure, axes = panels(2.7)
@@ -185,48 +195,49 @@ def cache(results: dict) -> Figure:
     return figure
 
 
-def token(results: dict) -> Figure:
+def token(results: dict[str, Any]) -> Figure:
     figure, axes = panels(2.4)
     compared(axes, results["token"])
     return figure
 
 
-def compared(axes, part: dict, limit: dict | None = None) -> None:
+def compared(axes: Any, part: dict[str, Any], limit: dict[str, Any] | None = None) -> None:
     """The two sides of a comparison, their ratio as the title, a limit where there is one."""
-    told, ratio = part["sides"], part["ratio"]
-    bars(axes, [entry["name"] for entry in told], told)
-    furthest = max(entry["high"] for entry in told)
+    sides, ratio = part["sides"], part["ratio"]
+    bars(axes, [entry["name"] for entry in sides], sides)
+    furthest = max(entry["high"] for entry in sides)
     if limit:
         axes.axvline(limit["throughput"], color=GREY, ls="--", lw=1.6)
+        label = f"limit: {limit['name']} {format_number(limit['throughput'])}"
         axes.annotate(
-            f"limit: {limit['name']} {amount(limit['throughput'])}", (limit["throughput"], 1),
+            label, (limit["throughput"], 1),
             xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
             ha="right", color=GREY, fontsize=9,
         )  # fmt: skip
         furthest = max(furthest, limit["throughput"])
     axes.set_xlim(0, furthest * 1.15)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    text = f"{amount(ratio['ratio'])} times, 95 % interval {amount(ratio['low'])} to "
-    text += f"{amount(ratio['high'])}: {ratio['verdict']}"
+    interval = format_interval(ratio["low"], ratio["high"])
+    text = f"{format_ratio(ratio['ratio'])} times (95 % interval {interval}): {ratio['verdict']}"
     axes.set_xlabel(f"requests/s\n{text}")
 
 
-def bars(axes, names: list[str], told: list[dict]) -> None:
+def bars(axes: Any, names: list[str], sides: list[dict[str, Any]]) -> None:
     """A horizontal bar for each, its interval as an error bar, its figure to the right of it."""
-    means = [entry["throughput"] for entry in told]
-    low = [mean - entry["low"] for mean, entry in zip(means, told, strict=True)]
-    high = [entry["high"] - mean for mean, entry in zip(means, told, strict=True)]
+    means = [entry["throughput"] for entry in sides]
+    low = [mean - entry["low"] for mean, entry in zip(means, sides, strict=True)]
+    high = [entry["high"] - mean for mean, entry in zip(means, sides, strict=True)]
     axes.barh(
-        names, means, xerr=[low, high], color=COLOURS[: len(told)], height=0.6, error_kw=ERRORS
+        names, means, xerr=[low, high], color=COLOURS[: len(sides)], height=0.6, error_kw=ERRORS
     )
-    for at, entry in enumerate(told):
-        axes.annotate(amount(entry["throughput"]), (entry["high"], at), xytext=(6, 0),
+    for at, entry in enumerate(sides):
+        axes.annotate(format_number(entry["throughput"]), (entry["high"], at), xytext=(6, 0),
                       textcoords="offset points", va="center", fontsize=10,
                       bbox=WHITE)  # fmt: skip
-    axes.set_ylim(len(told) - 0.5, -0.5)
+    axes.set_ylim(len(sides) - 0.5, -0.5)
 
 
-def plain(axis) -> None:
+def use_plain_numbers(axis: Any) -> None:
     """1,000 and not 10³."""
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axis.set_minor_formatter(lambda value, _: "")

@@ -8,12 +8,15 @@ remove, and an order now and then drops the cached report, as it would in a shop
 import math
 import statistics
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from workshop.bench.plan import Plan
+from workshop.bench.testbed import Load, TestBed, step_target
 from workshop.compare import Comparison
+from workshop.limits import Limit, bare_query_limit
 from workshop.load import Login, Request
-from workshop.measuring.limits import Limit, bare_query
 from workshop.measuring.machine import cores
-from workshop.measuring.result import Result
+from workshop.measuring.result import Result, sum_errors
 from workshop.measuring.student_t import confidence_interval
 from workshop.steps import Step, steps
 
@@ -39,79 +42,88 @@ def share(*names: str) -> float:
     return sum(r.weight for r in MIX if r.name in names) / sum(r.weight for r in MIX)
 
 
-def reports(dsn: str, seconds: float) -> Limit:
+def reports_limit(dsn: str, seconds: float) -> Limit:
     """How many reports/s PostgreSQL gives, asked through libpq on a connection for each core."""
     with ThreadPoolExecutor(cores()) as threads:
-        asked = [threads.submit(bare_query, REPORT, dsn, seconds=seconds) for _ in range(cores())]
-        rate = sum(limit.result().per_second for limit in asked)
-    return Limit("the bare report through libpq, a connection for each core", rate)
+        limits = [
+            threads.submit(bare_query_limit, REPORT, dsn, seconds=seconds) for _ in range(cores())
+        ]
+        per_second = sum(limit.result().per_second for limit in limits)
+    return Limit("the bare report through libpq, a connection for each core", per_second)
 
 
-def limit(step: Step, reports_per_second: float) -> Limit:
-    """The nearest of the limits of the mix on this step.
+def nearest_limit(step: Step, reports_per_second: float) -> Limit:
+    """The lowest of the limits of the mix on this step.
 
-    One request at a time waits for each wait; 50 connections share them. Until it is cached, the
-    report costs PostgreSQL a query for each.
+    A server that takes one request at a time waits for each wait; 50 connections share the waits.
+    Until it is cached, each report costs PostgreSQL a query.
     """
     at_once = CONNECTIONS if step.is_concurrent else 1
     mean = WAIT * share(*WAITING)
-    found = [Limit(f"{at_once} at once / {mean * 1000:g} ms of waiting (mean)", at_once / mean)]
+    limits = [Limit(f"{at_once} at once / {mean * 1000:g} ms of waiting (mean)", at_once / mean)]
     if not step.has_cache:
         per_second = reports_per_second / share("GET /data")
-        found.append(Limit("the reports that PostgreSQL can make", per_second))
-    return min(found, key=lambda limit: limit.per_second)
+        limits.append(Limit("the reports that PostgreSQL can make", per_second))
+    return min(limits, key=lambda limit: limit.per_second)
 
 
-def login(step: Step) -> Login | None:
-    return LOGIN if step.has_login else None
+def mix_load(step: Step, **options: Any) -> Load:
+    """The mix on a step, as a logged-in user where the step knows users."""
+    login = LOGIN if step.has_login else None
+    return Load(target=step_target(step.number), requests=MIX, login=login, **options)
 
 
-async def measure(stand, plan) -> dict:
+async def measure(test_bed: TestBed, plan: Plan) -> dict[str, Any]:
     """Throughput in interleaved rounds, then latency at a rate that steps 2 to 5 can carry."""
-    base = reports(stand.services.environment()["DATABASE_URL"], plan.short)
+    reports = reports_limit(test_bed.database, plan.short)
     sides = {
-        s.folder: {
-            "name": s.folder,
-            "login": login(s),
-            "seconds": plan.journey if s.is_concurrent else plan.slow,
-        }
+        s.folder: mix_load(
+            s,
+            connections=CONNECTIONS,
+            seconds=plan.journey if s.is_concurrent else plan.slow,
+            warmup=plan.warmup,
+        )
         for s in steps()
     }
-    comparison = await stand.compare(
-        sides, plan.rounds, requests=MIX, connections=CONNECTIONS, warmup=plan.warmup
-    )
-    rate = offered(comparison)
-    found = [entry(comparison, s, limit(s, base.per_second)) for s in steps()]
-    for s, told in zip(steps(), found, strict=True):
-        told |= await latency(stand, s, rate, plan, told["throughput"])
+    comparison = await test_bed.compare(sides, plan.journey_rounds)
+    rate = offered_rate(comparison)
+    entries = []
+    for s in steps():
+        measured = entry(comparison, s, nearest_limit(s, reports.per_second))
+        latency = await measure_latency(test_bed, s, rate, plan, measured["throughput"])
+        entries.append(measured | latency)
     return {
         "connections": CONNECTIONS,
         "wait": WAIT,
         "mix": [{"request": r.name, "weight": r.weight} for r in MIX],
-        "reports_per_second": base.per_second,
+        "reports_per_second": reports.per_second,
         "rate": rate,
-        "steps": found,
+        "steps": entries,
         "warnings": comparison.warnings(),
     }
 
 
-def offered(comparison: Comparison) -> int:
+def offered_rate(comparison: Comparison) -> int:
     """Half of what step 2 serves, in whole tens: all later steps carry it with room to spare."""
     second = list(comparison.values)[1]
     return max(10, int(comparison.median(second) / 20) * 10)
 
 
-def entry(comparison: Comparison, step: Step, limit: Limit) -> dict:
-    """What the rounds said about one step."""
-    told = side(comparison, step.folder) | {"number": step.number}
-    told["limit"] = vars(limit) | {"share": limit.share(told["throughput"])}
-    told["ratio"] = vars(comparison.ratio(step.folder, step.before.folder)) if step.before else None
-    return told
+def entry(comparison: Comparison, step: Step, limit: Limit) -> dict[str, Any]:
+    """What the rounds gave for one step."""
+    ratio = vars(comparison.ratio(step.folder, step.before.folder)) if step.before else None
+    measured = side(comparison, step.folder)
+    share_of_limit = limit.share(measured["throughput"])
+    return measured | {
+        "number": step.number,
+        "limit": vars(limit) | {"share": share_of_limit},
+        "ratio": ratio,
+    }
 
 
-def side(comparison: Comparison, name: str) -> dict:
+def side(comparison: Comparison, name: str) -> dict[str, Any]:
     """A side's throughput (geometric mean of the rounds, as ratios are), interval and errors."""
-    values = comparison.values[name]
+    values, results = comparison.values[name], comparison.results[name]
     logs = [math.log(value) for value in values]
     low, high = confidence_interval(logs)
     return {
@@ -120,32 +132,32 @@ def side(comparison: Comparison, name: str) -> dict:
         "low": math.exp(low),
         "high": math.exp(high),
         "values": values,
-        "requests": sum(result.requests for result in comparison.results[name]),
-        "errors": errors(comparison.results[name]),
+        "requests": sum(result.requests for result in results),
+        "errors": errors(results),
     }
 
 
 def errors(results: list[Result]) -> dict[str, int]:
     """All errors by kind."""
-    kinds = sorted({kind for result in results for kind in result.errors})
-    return {kind: sum(result.errors.get(kind, 0) for result in results) for kind in kinds}
+    return sum_errors([result.errors for result in results])
 
 
-async def latency(stand, step: Step, rate: int, plan, throughput: float) -> dict:
-    """p50 and p99 in ms at `rate` requests/s; none where the step cannot keep up with it.
+async def measure_latency(
+    test_bed: TestBed, step: Step, rate: int, plan: Plan, throughput: float
+) -> dict[str, Any]:
+    """p50 and p99 in ms at `rate` requests/s; none where the step can't keep up with it.
 
     An open loop: at full load a closed one tells the length of the queue, and gevent's server
     then serves some connections more often than others.
     """
     if throughput < 1.2 * rate:
         return {"p50": None, "p99": None, "latency_errors": {}}
-    result = await stand.run(
-        step.folder,
-        requests=MIX,
+    load = mix_load(
+        step,
         connections=4 * CONNECTIONS,
         rate=rate,
         seconds=max(plan.short, min(plan.latency, 330 / rate)),
         warmup=plan.warmup,
-        login=login(step),
     )
+    result = await test_bed.run(load)
     return {"p50": result.p50, "p99": result.p99, "latency_errors": result.errors}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from workshop.bench.tables import (
     CHARTS,
@@ -13,7 +14,7 @@ from workshop.bench.tables import (
     overlap,
     ratio_text,
 )
-from workshop.compare import figure
+from workshop.measuring.formatting import format_number
 from workshop.measuring.machine import sentence
 from workshop.paths import ROOT
 from workshop.steps import step, steps
@@ -55,7 +56,7 @@ def steps_part() -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [headers, rule, *rows])
 
 
-def bench_part(results: dict) -> str:
+def bench_part(results: dict[str, Any]) -> str:
     """What README.md shows of the results."""
     part = results["journey"]
     shares = {entry["request"]: entry["weight"] for entry in part["mix"]}
@@ -77,34 +78,34 @@ def bench_part(results: dict) -> str:
     ])  # fmt: skip
 
 
-def journey_columns(results: dict) -> tuple[list[str], list[list[str]]]:
+def journey_columns(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The same for README.md, where there is more room."""
     headers = ["step", "requests/s", "times the step before", "p50, p99 in ms", "errors", "limit"]
     _, short = journey(results)
     rows = []
     by_number = {row[0][:1]: row for row in short}
-    for told in results["journey"]["steps"]:
-        limit, row = told["limit"], by_number[str(told["number"])]
-        title = f"{told['number']} {step(told['number']).title}"
-        of = f"{limit['share']:.0%} of {figure(limit['per_second'])}: {limit['why']}"
-        rows.append([title, *row[1:3], row[3].replace(" ", ", "), kinds(told["errors"]), of])
+    for entry in results["journey"]["steps"]:
+        limit, row = entry["limit"], by_number[str(entry["number"])]
+        title = f"{entry['number']} {step(entry['number']).title}"
+        of = f"{limit['share']:.0%} of {format_number(limit['per_second'])}: {limit['why']}"
+        rows.append([title, *row[1:3], row[3].replace(" ", ", "), kinds(entry["errors"]), of])
     return headers, rows
 
 
-def techniques(results: dict) -> tuple[list[str], list[list[str]]]:
+def techniques(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """One row for each two-sided part."""
     rows = []
     for name, what in WHAT.items():
         before, after = results[name]["sides"][:2]
         ratio = results[name]["ratio"]
         rows.append([
-            what, figure(before["throughput"]), figure(after["throughput"]),
+            what, format_number(before["throughput"]), format_number(after["throughput"]),
             ratio_text(ratio), ratio["verdict"],
         ])  # fmt: skip
     return ["what", "before", "after", "times (95 % interval)", "verdict"], rows
 
 
-def overlap_columns(results: dict) -> tuple[list[str], list[list[str]]]:
+def overlap_columns(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The same for README.md, and the memory at the most connections."""
     headers, rows = overlap(results)
     names = labels(results["machine"]["cores"])

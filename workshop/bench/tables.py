@@ -1,6 +1,8 @@
 """The rows of the bench's tables, as `make bench` prints them; see readme.py for README.md."""
 
-from workshop.compare import figure, times
+from typing import Any
+
+from workshop.measuring.formatting import format_interval, format_number, format_ratio
 
 CHARTS = {  # file: what it shows, for those who cannot see it too
     "journey.svg": "The same mix of requests on all five steps",
@@ -24,7 +26,7 @@ SERVERS = {  # of the overlap: in a narrow table, and where there is room
     "threads": ("threads", "threads of Flask's server"),
     "step02_gevent": ("gevent", "gevent (step 2)"),
     "gunicorn": ("gunicorn", "gunicorn, {cores} gevent workers"),
-    "quart": ("Quart", "Quart on hypercorn"),
+    "quart": ("Quart", "Quart, async def"),
 }
 
 
@@ -33,7 +35,7 @@ def labels(cores: int) -> dict[str, str]:
     return {server: long.format(cores=cores) for server, (_, long) in SERVERS.items()}
 
 
-def shown(part: str, results: dict) -> list[tuple[str, list[str], list[list[str]]]]:
+def of_part(part: str, results: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     """Title, headers and rows of the tables of one part, for the terminal."""
     if part == "journey":
         return [(journey_title(results), *journey(results))]
@@ -41,7 +43,7 @@ def shown(part: str, results: dict) -> list[tuple[str, list[str], list[list[str]
         return [("GET /async: requests/s, and share of connections / wait", *overlap(results))]
     found = [(WHAT[part].replace("`", ""), *sides(results[part]))]
     if part == "pool":
-        sizes = [[str(s["size"]), figure(s["throughput"]), kinds(s["errors"])]
+        sizes = [[str(s["size"]), format_number(s["throughput"]), kinds(s["errors"])]
                  for s in results["pool"]["sizes"]]  # fmt: skip
         found.append(
             ("The same, 60 connections", ["size of the pool", "requests/s", "errors"], sizes)
@@ -49,31 +51,31 @@ def shown(part: str, results: dict) -> list[tuple[str, list[str], list[list[str]
     return found
 
 
-def journey_title(results: dict) -> str:
+def journey_title(results: dict[str, Any]) -> str:
     part = results["journey"]
     return f"The journey: {part['connections']} connections; p50, p99 at {part['rate']} requests/s"
 
 
-def journey(results: dict) -> tuple[list[str], list[list[str]]]:
+def journey(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """One row for each step, in 80 columns."""
     headers = ["step", "requests/s (95 %)", "× step before", "p50 p99 ms", "of limit"]
     rows = []
-    for told in results["journey"]["steps"]:
-        ratio = told["ratio"]
-        latency = [figure(value) if value else "–" for value in (told["p50"], told["p99"])]
+    for entry in results["journey"]["steps"]:
+        ratio = entry["ratio"]
+        latency = [format_number(value) if value else "–" for value in (entry["p50"], entry["p99"])]
         rows.append([
-            f"{told['number']} {told['name'].split('_', 1)[1]}",
-            f"{figure(told['throughput'])} ({spread(told)})",
+            f"{entry['number']} {entry['name'].split('_', 1)[1]}",
+            throughput(entry),
             ratio_text(ratio) if ratio else "",
-            " ".join(latency) if told["p50"] else "cannot",
-            f"{told['limit']['share']:.0%}",
+            " ".join(latency) if entry["p50"] else "cannot",
+            f"{entry['limit']['share']:.0%}",
         ])  # fmt: skip
-        if told["errors"]:
-            rows.append(["  errors", kinds(told["errors"]), "", "", ""])
+        if entry["errors"]:
+            rows.append(["  errors", kinds(entry["errors"]), "", "", ""])
     return headers, rows
 
 
-def overlap(results: dict) -> tuple[list[str], list[list[str]]]:
+def overlap(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """A row for each server, a column for each number of connections, in 80 columns."""
     points = results["overlap"]["points"]
     connections = sorted({point["connections"] for point in points})
@@ -82,16 +84,21 @@ def overlap(results: dict) -> tuple[list[str], list[list[str]]]:
     for server, (short, _) in SERVERS.items():
         cells = [found.get((server, n)) for n in connections]
         rows.append([
-            short, *(f"{figure(c['throughput'])} {c['share']:.0%}" if c else "" for c in cells)
+            short,
+            *(f"{format_number(c['throughput'])} {c['share']:.0%}" if c else "" for c in cells),
         ])  # fmt: skip
     return ["connections", *(f"{n:,}" for n in connections)], rows
 
 
-def sides(part: dict) -> tuple[list[str], list[list[str]]]:
+def sides(part: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Each side, then the ratio and its verdict."""
     rows = [
-        [told["name"], f"{figure(told['throughput'])} ({spread(told)})", kinds(told["errors"])]
-        for told in part["sides"]
+        [
+            entry["name"],
+            throughput(entry),
+            kinds(entry["errors"]),
+        ]
+        for entry in part["sides"]
     ]
     verdicts = [("ratio", part["ratio"])]
     if "of_the_limit" in part:
@@ -100,17 +107,18 @@ def sides(part: dict) -> tuple[list[str], list[list[str]]]:
     if "limit" in part:
         limit = part["limit"]
         rows.append(
-            ["the bare query", f"{limit['share']:.0%} of {figure(limit['per_second'])}", ""]
+            ["the bare query", f"{limit['share']:.0%} of {format_number(limit['per_second'])}", ""]
         )
     return ["", "requests/s", "errors"], rows
 
 
-def ratio_text(ratio: dict) -> str:
-    return f"{times(ratio['ratio'])} ({times(ratio['low'])}–{times(ratio['high'])})"
+def ratio_text(ratio: dict[str, Any]) -> str:
+    return f"{format_ratio(ratio['ratio'])} ({format_interval(ratio['low'], ratio['high'])})"
 
 
-def spread(told: dict) -> str:
-    return f"{figure(told['low'])}–{figure(told['high'])}"
+def throughput(entry: dict[str, Any]) -> str:
+    low, high = format_number(entry["low"]), format_number(entry["high"])
+    return f"{format_number(entry['throughput'])} ({low}–{high})"
 
 
 def kinds(errors: dict[str, int]) -> str:

@@ -1,8 +1,8 @@
 """The process that makes the load: one thread and one selector, to outrun the servers.
 
-Run as `python -m workshop.measuring.driver`: one line of JSON in on stdin (see `load.py`), lines of
-JSON out on stdout: progress, then the result. When stdin closes, it stops and gives what it has: so
-it never outlives the one who asked.
+Run as `python -m workshop.measuring.driver`: it reads one line of JSON from stdin (see `load.py`)
+and writes lines of JSON to stdout: progress, then the result. When stdin closes, it stops and
+reports what it has, so it never outlives the process that asked for the load.
 """
 
 import gc
@@ -13,213 +13,226 @@ import sys
 import time
 from array import array
 from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
 
 from workshop.files import raise_open_files_limit
-from workshop.measuring.http1 import PREPARED, BadAnswer, prepared
-from workshop.measuring.usage import Usage
-from workshop.measuring.wire import Closed, Wire
+from workshop.measuring.connection import Connection, ConnectionClosed
+from workshop.measuring.http1 import SEQUENCE_LENGTH, BadAnswer, request_sequence
+from workshop.measuring.usage import CpuUsage
 
 SECOND = 1_000_000_000
-SWEEP = SECOND // 20  # how often timeouts are looked for, and stdin
+CHECK_INTERVAL = SECOND // 20  # between two looks for timeouts, and at stdin
+RETRY_DELAY = SECOND // 20  # before a refused connection is tried again
 OPEN_SOCKETS = 10_240
-PAUSE = SECOND // 20  # before a refused connection is tried again
 
 clock = time.perf_counter_ns
 
 
 class Driver:
-    """One run. All times in nanoseconds of `clock`."""
+    """One run. All times are in nanoseconds of `clock`."""
 
-    def __init__(self, job: dict):
+    def __init__(self, job: dict[str, Any]):
         self.job = job
-        self.sequence = prepared(job)
+        self.sequence = request_sequence(job)
         self.sent = 0
         self.selector = selectors.DefaultSelector()
-        self.wires = [Wire(self.selector, job["address"]) for _ in range(job["connections"])]
-        self.idle = deque(self.wires)
+        self.connections = [
+            Connection(self.selector, job["address"]) for _ in range(job["connections"])
+        ]
+        self.idle = deque(self.connections)
         self.backlog: deque[int] = deque()  # intended starts that no connection was free for
-        self.paused: deque[tuple[int, Wire]] = deque()
-        self.taken = [array("q") for _ in job["requests"]]
-        self.failed = [Counter() for _ in job["requests"]]
-        self.in_window = 0
+        self.paused: deque[tuple[int, Connection]] = deque()
+        self.latencies_ns = [array("q") for _ in job["requests"]]
+        self.errors: list[Counter[str]] = [Counter() for _ in job["requests"]]
+        self.answers_in_window = 0
         self.reconnects = self.retries = 0
-        self.timeout = int(job["timeout"] * SECOND)
+        self.timeout_ns = int(job["timeout"] * SECOND)
+        self.interval_ns = int(SECOND / job["rate"]) if job["rate"] else 0  # 0: a closed loop
+        self.window_start = self.window_end = self.next_due = 0
 
-    def run(self, report, stopped) -> dict:
-        """Make the load; `report(fraction, requests)` now and then; ends early once `stopped()`."""
-        begun = clock()
-        self.opens = begun + int(self.job["warmup"] * SECOND)
-        self.closes = self.opens + int(self.job["seconds"] * SECOND)
-        self.every = int(SECOND / self.job["rate"]) if self.job["rate"] else 0
-        self.due = begun
-        if not self.every:
-            self.backlog.extend([begun] * len(self.wires))
+    def run(
+        self, on_progress: Callable[[float, int], None], stop_requested: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """Make the load, and end early once `stop_requested()`.
+
+        It calls `on_progress(fraction, answers)` now and then.
+        """
+        started_at = self.next_due = clock()
+        self.window_start = started_at + int(self.job["warmup"] * SECOND)
+        self.window_end = self.window_start + int(self.job["seconds"] * SECOND)
+        if not self.interval_ns:
+            self.backlog.extend([started_at] * len(self.connections))
         gc.disable()
 
-        def watch(now: int) -> bool:
-            done = min(1.0, (now - begun) / (self.closes - begun))
-            report(done, self.in_window)
-            return stopped()
+        def check(now: int) -> bool:
+            fraction = (now - started_at) / (self.window_end - started_at)
+            on_progress(min(1.0, fraction), self.answers_in_window)
+            return stop_requested()
 
-        early = self.until(lambda now: now < self.opens, watch)
-        usage = Usage(clock())
-        early = early or self.until(lambda now: now < self.closes, watch)
-        ended, shares = min(clock(), self.closes), usage.shares()
-        if self.every and not early:  # what was due is followed to its answer or its timeout
-            early = self.until(lambda now: self.pending(), watch)
-        return self.result(ended, early) | shares
+        stopped = self.run_while(lambda now: now < self.window_start, check)
+        usage = CpuUsage()
+        stopped = stopped or self.run_while(lambda now: now < self.window_end, check)
+        ended_at, cpu_shares = min(clock(), self.window_end), usage.shares()
+        if self.interval_ns and not stopped:  # follow what was due to its answer or its timeout
+            stopped = self.run_while(lambda now: self.has_pending(), check)
+        return self.result(ended_at, stopped) | cpu_shares
 
-    def until(self, going, watch) -> bool:
-        """Turn while `going(now)`; True when `watch(now)` ended it before."""
-        swept = clock()
-        while going(now := clock()):
-            self.start(now)
-            self.turn(now)
-            if now - swept > SWEEP:
-                swept = now
-                self.sweep(now)
-                if watch(now):
+    def run_while(self, condition: Callable[[int], bool], check: Callable[[int], bool]) -> bool:
+        """Send and receive while `condition(now)`; True when `check(now)` ended it before."""
+        checked_at = clock()
+        while condition(now := clock()):
+            self.send_due(now)
+            self.poll_once(now)
+            if now - checked_at > CHECK_INTERVAL:
+                checked_at = now
+                self.expire_timeouts(now)
+                if check(now):
                     return True
         return False
 
-    def pending(self) -> bool:
-        return bool(self.backlog) or len(self.idle) + len(self.paused) < len(self.wires)
+    def has_pending(self) -> bool:
+        return bool(self.backlog) or len(self.idle) + len(self.paused) < len(self.connections)
 
-    def start(self, now: int) -> None:
+    def send_due(self, now: int) -> None:
         """Give every request that is due to a free connection."""
-        while self.every and self.due <= now and self.due < self.closes:
-            self.backlog.append(self.due)
-            self.due += self.every
+        while self.interval_ns and self.next_due <= now and self.next_due < self.window_end:
+            self.backlog.append(self.next_due)
+            self.next_due += self.interval_ns
         while self.paused and self.paused[0][0] <= now:
             self.idle.append(self.paused.popleft()[1])
         while self.backlog and self.idle:
             self.send(self.idle.popleft(), self.backlog.popleft())
 
-    def turn(self, now: int) -> None:
-        """Wait for sockets, no longer than the next thing to do, and serve them."""
-        until = now + SWEEP
-        if self.every and self.idle and self.due < self.closes:
-            until = min(until, self.due)
-        if until > now and self.every:
-            # epoll counts in whole milliseconds, select in microseconds: an intended start is not
-            # to be missed by one
-            select.select([self.selector.fileno()], [], [], (until - now) / SECOND)
-            until = now
-        ready = self.selector.select(max(0, until - now) / SECOND)
-        came = clock()  # not when we get to it: reading the others is our time, not the server's
+    def poll_once(self, now: int) -> None:
+        """Wait for sockets, no longer than until the next thing to do, and read from them."""
+        deadline = now + CHECK_INTERVAL
+        if self.interval_ns and self.idle and self.next_due < self.window_end:
+            deadline = min(deadline, self.next_due)
+        if deadline > now and self.interval_ns:
+            # epoll counts in whole milliseconds and select in microseconds: with epoll an intended
+            # start could be missed by one.
+            select.select([self.selector.fileno()], [], [], (deadline - now) / SECOND)
+            deadline = now
+        ready = self.selector.select(max(0, deadline - now) / SECOND)
+        # All of them arrived by now: reading the others first is our time, not the server's.
+        received_at = clock()
         for key, _ in ready:
-            self.serve(key.data, came)
+            self.receive(key.data, received_at)
 
-    def send(self, wire: Wire, started: int) -> None:
-        index, method, raw = self.sequence[self.sent % PREPARED]
+    def send(self, connection: Connection, started_at: int) -> None:
+        index, method, request = self.sequence[self.sent % SEQUENCE_LENGTH]
         self.sent += 1
-        wire.index, wire.method, wire.raw, wire.started = index, method, raw, started
+        connection.index, connection.method = index, method
+        connection.request, connection.started_at = request, started_at
         try:
-            wire.send()
+            connection.send()
         except OSError as error:
-            self.lost(wire, error)
+            self.handle_broken(connection, error)
 
-    def serve(self, wire: Wire, came: int) -> None:
-        if not wire.busy:  # the server gave up a connection that nobody was using
-            wire.close()
+    def receive(self, connection: Connection, received_at: int) -> None:
+        if not connection.busy:  # the server closed a connection that was idle
+            connection.close()
             self.reconnects += 1
             return
         try:
-            head = wire.ready()
-        except (OSError, Closed, BadAnswer) as error:
-            self.lost(wire, error)
+            head = connection.receive()
+        except (OSError, ConnectionClosed, BadAnswer) as error:
+            self.handle_broken(connection, error)
             return
         if head is None:
             return
         if head.status >= 400:
-            self.fail(wire, f"status {head.status}")
+            self.count_error(connection, f"status {head.status}")
         else:
-            self.in_window += self.opens <= came < self.closes
-            if self.counts(wire, came):
-                self.taken[wire.index].append(came - wire.started)
+            self.answers_in_window += self.window_start <= received_at < self.window_end
+            if self.is_counted(connection, received_at):
+                latency = received_at - connection.started_at
+                self.latencies_ns[connection.index].append(latency)
         if not head.keep_alive:
-            wire.close()
+            connection.close()
             self.reconnects += 1
-        self.next(wire, clock())
+        self.reuse(connection, clock())
 
-    def next(self, wire: Wire, now: int) -> None:
-        if self.every:
-            self.idle.append(wire)
-            self.start(now)
-        elif now < self.closes:
-            self.send(wire, now)
+    def reuse(self, connection: Connection, now: int) -> None:
+        if self.interval_ns:
+            self.idle.append(connection)
+            self.send_due(now)
+        elif now < self.window_end:
+            self.send(connection, now)
 
-    def counts(self, wire: Wire, now: int) -> bool:
+    def is_counted(self, connection: Connection, now: int) -> bool:
         """Closed loop: what ends in the window; open loop: what was due in it."""
-        return self.opens <= (wire.started if self.every else now) < self.closes
+        moment = connection.started_at if self.interval_ns else now
+        return self.window_start <= moment < self.window_end
 
-    def fail(self, wire: Wire, kind: str) -> None:
-        if self.counts(wire, clock()):
-            self.failed[wire.index][kind] += 1
+    def count_error(self, connection: Connection, kind: str) -> None:
+        if self.is_counted(connection, clock()):
+            self.errors[connection.index][kind] += 1
 
-    def lost(self, wire: Wire, error: Exception) -> None:
-        """A connection broke: send again where that is allowed, else count an error."""
-        again, connecting = wire.may_retry(error), bool(wire.unsent)
-        wire.close()
-        if again:
+    def handle_broken(self, connection: Connection, error: Exception) -> None:
+        """Send again over a new connection where that is allowed, else count an error."""
+        retry, connecting = connection.may_retry(error), bool(connection.unsent)
+        connection.close()
+        if retry:
             self.retries += 1
             try:
-                wire.send()
+                connection.send()
                 return
-            except OSError as second:
-                error, connecting = second, True
-        self.fail(wire, kind_of(error))
+            except OSError as second_error:
+                error, connecting = second_error, True
+        self.count_error(connection, error_kind(error))
         if connecting:
-            self.pause(wire)
+            self.pause(connection)
         else:
-            self.next(wire, clock())
+            self.reuse(connection, clock())
 
-    def pause(self, wire: Wire) -> None:
-        now = clock()
-        self.paused.append((now + PAUSE, wire))
-        if not self.every:
-            self.backlog.append(now + PAUSE)
+    def pause(self, connection: Connection) -> None:
+        retry_at = clock() + RETRY_DELAY
+        self.paused.append((retry_at, connection))
+        if not self.interval_ns:
+            self.backlog.append(retry_at)
 
-    def sweep(self, now: int) -> None:
-        """Give up what has waited longer than the timeout, sent or not."""
-        while self.every and self.backlog and now - self.backlog[0] > self.timeout:
-            started = self.backlog.popleft()
-            if self.opens <= started < self.closes:
-                self.failed[0]["timeout"] += 1  # of no kind yet: it was never sent
-        for wire in self.wires:
-            if wire.busy and now - wire.started > self.timeout:
-                wire.close()
-                self.fail(wire, "timeout")
-                self.next(wire, now)
+    def expire_timeouts(self, now: int) -> None:
+        """Give up requests that have waited longer than the timeout, sent or not."""
+        while self.interval_ns and self.backlog and now - self.backlog[0] > self.timeout_ns:
+            started_at = self.backlog.popleft()
+            if self.window_start <= started_at < self.window_end:
+                self.errors[0]["timeout"] += 1  # never sent, so of no kind of request yet
+        for connection in self.connections:
+            if connection.busy and now - connection.started_at > self.timeout_ns:
+                connection.close()
+                self.count_error(connection, "timeout")
+                self.reuse(connection, now)
 
-    def result(self, ended: int, early: bool) -> dict:
-        waiting = [ended - wire.started for wire in self.wires if wire.busy]
+    def result(self, ended_at: int, stopped: bool) -> dict[str, Any]:
+        unfinished = [ended_at - each.started_at for each in self.connections if each.busy]
         return {
-            "seconds": max(0, ended - self.opens) / SECOND,
-            "in_window": self.in_window,
-            "latencies": [counted(taken) for taken in self.taken],
-            "errors": [dict(failed) for failed in self.failed],
+            "seconds": max(0, ended_at - self.window_start) / SECOND,
+            "answers_in_window": self.answers_in_window,
+            "latencies": [latency_counts(each) for each in self.latencies_ns],
+            "errors": [dict(each) for each in self.errors],
             "reconnects": self.reconnects,
             "retries": self.retries,
-            "longest_unfinished": max(waiting, default=0) / SECOND,
-            "complete": not early,
+            "longest_unfinished": max(unfinished, default=0) / SECOND,
+            "complete": not stopped,
         }
 
 
-def counted(taken: array) -> list:
-    """Latencies in nanoseconds to pairs of microseconds and how often."""
-    return sorted(Counter(rounded(value // 1000) for value in taken).items())
+def latency_counts(latencies_ns: array) -> list[tuple[int, int]]:
+    """Pairs of microseconds and how often, in ascending order."""
+    return sorted(Counter(three_digits(value // 1000) for value in latencies_ns).items())
 
 
-def rounded(microseconds: int) -> int:
+def three_digits(microseconds: int) -> int:
     """To three significant digits, as HDR histograms keep them: it keeps the report small."""
     return round(microseconds, 3 - len(str(microseconds))) if microseconds > 999 else microseconds
 
 
-def kind_of(error: Exception) -> str:
+def error_kind(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "refused"
-    if isinstance(error, (ConnectionError, Closed)):
+    if isinstance(error, (ConnectionError, ConnectionClosed)):
         return "reset"
     return "bad answer" if isinstance(error, BadAnswer) else f"{type(error).__name__}: {error}"
 
@@ -228,15 +241,17 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     raise_open_files_limit(OPEN_SOCKETS)
 
-    def tell(message: dict) -> None:
+    def write_message(message: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(message) + "\n")
         sys.stdout.flush()
 
-    def stopped() -> bool:
+    def on_progress(fraction: float, answers: int) -> None:
+        write_message({"fraction": fraction, "answers": answers})
+
+    def stop_requested() -> bool:
         return bool(select.select([sys.stdin], [], [], 0)[0])
 
-    result = Driver(job).run(lambda done, n: tell({"done": done, "requests": n}), stopped)
-    tell({"result": result})
+    write_message({"result": Driver(job).run(on_progress, stop_requested)})
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import json as json_module
 import random
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 UNTIL_CLOSE = -1
 CHUNKED = -2
-PREPARED = 4096  # requests are prepared in this number, then repeated: drawing each would cost time
+SEQUENCE_LENGTH = 4096  # requests are prepared and repeated: to draw each would cost time
 
 
 class BadAnswer(Exception):
@@ -22,7 +23,9 @@ class Head(NamedTuple):
     keep_alive: bool
 
 
-def request_bytes(method: str, host: str, path: str, headers: dict, json=None) -> bytes:
+def request_bytes(
+    method: str, host: str, path: str, headers: dict[str, str], json: Any = None
+) -> bytes:
     """One request as bytes; `json`, unless None, becomes the body."""
     lines = {"Host": host, "Accept": "*/*"} | headers
     body = b""
@@ -35,15 +38,16 @@ def request_bytes(method: str, host: str, path: str, headers: dict, json=None) -
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
 
 
-def prepared(job: dict) -> list[tuple[int, str, bytes]]:
+def request_sequence(job: dict[str, Any]) -> list[tuple[int, str, bytes]]:
     """The sequence to send: index of the request, method, bytes. The seed decides it."""
     draw = random.Random(job["seed"])
     requests = job["requests"]
-    picks = draw.choices(range(len(requests)), [r["weight"] for r in requests], k=PREPARED)
-    return [(index, requests[index]["method"], _one(requests[index], job, draw)) for index in picks]
+    weights = [request["weight"] for request in requests]
+    indexes = draw.choices(range(len(requests)), weights, k=SEQUENCE_LENGTH)
+    return [(i, requests[i]["method"], _prepared(requests[i], job, draw)) for i in indexes]
 
 
-def _one(request: dict, job: dict, draw: random.Random) -> bytes:
+def _prepared(request: dict[str, Any], job: dict[str, Any], draw: random.Random) -> bytes:
     path, body = request["path"], request["json"]
     if request["ids"]:
         number = str(draw.randint(*request["ids"]))
@@ -73,7 +77,7 @@ def parse_head(raw: bytes, method: str) -> Head:
     return Head(status, len(raw), length, keep and length != UNTIL_CLOSE)
 
 
-def _pairs(lines):
+def _pairs(lines: Iterable[str]) -> Iterator[list[str]]:
     return (line.split(":", 1) for line in lines if line)
 
 

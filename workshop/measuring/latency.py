@@ -1,15 +1,17 @@
 """Latencies of one run, in whole microseconds, and the percentiles that its sample carries.
 
-Every latency is counted, not sorted into the buckets of an HDR histogram: exact, and small enough
-for runs of minutes. The package hdrhistogram has no wheels for Linux on arm64 and for Intel Macs.
+Every latency is counted, not sorted into the buckets of an HDR histogram: that is exact, and small
+enough for runs of minutes. The package hdrhistogram has no wheels for Linux on arm64 and for Intel
+Macs.
 """
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from itertools import accumulate
 
 
-def needed(percentile: float) -> int:
+def samples_needed(percentile: float) -> int:
     """How many latencies it takes to name a percentile: 5 for p50, 29 for p90, 299 for p99.
 
     With that many, the largest lies above the true percentile with 95 % confidence, whatever the
@@ -23,24 +25,24 @@ def needed(percentile: float) -> int:
 class Latencies:
     """Recorded in microseconds; percentiles are in milliseconds, None where there are too few."""
 
-    def __init__(self, counts=()):
-        """`counts`: pairs of a latency in microseconds and how often it was seen."""
-        self.seen: Counter = Counter()
+    def __init__(self, counts: Iterable[Iterable[int]] = ()):
+        """`counts`: pairs of a latency in microseconds and how often it occurred."""
+        self.counts: Counter[int] = Counter()
         for value, count in counts:
-            self.seen[value] += count
+            self.counts[value] += count
 
     def __len__(self) -> int:
-        return self.seen.total()
+        return self.counts.total()
 
     def __add__(self, other: "Latencies") -> "Latencies":
-        return Latencies((self.seen + other.seen).items())
+        return Latencies((self.counts + other.counts).items())
 
     def percentile(self, percentile: float) -> float | None:
-        """In milliseconds; None where the sample is smaller than `needed(percentile)`."""
-        if len(self) < needed(percentile):
+        """In milliseconds; None where there are fewer than `samples_needed(percentile)`."""
+        if len(self) < samples_needed(percentile):
             return None
-        ordered = sorted(self.seen)
-        below = accumulate(self.seen[value] for value in ordered)
+        ordered = sorted(self.counts)
+        below = accumulate(self.counts[value] for value in ordered)
         rank = math.ceil(len(self) * percentile / 100)
         return ordered[sum(reached < rank for reached in below)] / 1000
 
@@ -59,8 +61,8 @@ class Latencies:
     @property
     def longest(self) -> float:
         """In milliseconds; 0 without any."""
-        return max(self.seen, default=0) / 1000
+        return max(self.counts, default=0) / 1000
 
     def to_json(self) -> list[list[int]]:
         """Pairs of microseconds and counts, in ascending order."""
-        return [[value, count] for value, count in sorted(self.seen.items())]
+        return [[value, count] for value, count in sorted(self.counts.items())]

@@ -4,9 +4,10 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 
-def fingerprint() -> dict:
+def fingerprint() -> dict[str, Any]:
     """Cores, CPU model, memory in GiB, operating system and Python, ready for JSON."""
     return {
         "cores": cores(),
@@ -17,7 +18,7 @@ def fingerprint() -> dict:
     }
 
 
-def sentence(machine: dict) -> str:
+def sentence(machine: dict[str, Any]) -> str:
     """One fingerprint in a line, for reports and below charts."""
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, "

@@ -1,28 +1,40 @@
-"""What one load gave: counted, rounded for people, and said with its own doubts."""
+"""What one load gave: counted, rounded for people, and with its own doubts."""
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from workshop.measuring.latency import Latencies, needed
+from workshop.measuring.formatting import format_number
+from workshop.measuring.latency import Latencies, samples_needed
 from workshop.measuring.machine import sentence
 
 NEAR_LIMIT = 0.85  # of one core; above it, a single-threaded client begins to queue its own work
 
-CLOSED = (
-    "Closed loop: a server that stalls is not asked meanwhile, so these latencies cannot show "
-    "its stalls in full. An open loop (rate=…) can."
+CLOSED_LOOP_NOTE = (
+    "Closed loop: each connection sends its next request when the last one is answered, so a "
+    "server that stalls gets no requests meanwhile, and these latencies can't show its stalls in "
+    "full. An open loop (RATE=100, in Python rate=100) can."
+)
+RECONNECTS_NOTE = (
+    "Reconnects: connections that the server closed after an answer, as plain HTTP/1.0 servers do "
+    "each time. Opening the next one is part of the figures."
+)
+PERCENTILE_NOTE = (
+    "A percentile is given only where the run has enough answers for it: {needed} for {name}. Run "
+    "longer to see it."
 )
 
 
 @dataclass
-class Part:
-    """One kind of request in the mix."""
+class RequestResult:
+    """What one kind of request in the mix gave; `errors` by kind."""
 
     name: str
     latencies: Latencies
     errors: dict[str, int]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "errors": self.errors, "latencies": self.latencies.to_json()}
 
 
@@ -48,35 +60,41 @@ class Result:
     reconnects: int
     retries: int
     latencies: Latencies
-    parts: list[Part]
+    by_request: list[RequestResult]
     client_cpu: float
     client_queued: float
     longest_unfinished: float
     complete: bool
-    machine: dict = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_driver(cls, about: dict, names: list[str], answer: dict, machine: dict) -> "Result":
+    def from_driver(
+        cls,
+        about: Mapping[str, Any],
+        names: list[str],
+        answer: dict[str, Any],
+        machine: dict[str, Any],
+    ) -> "Result":
         """Put a result together from what the driver process wrote."""
         counts, errors = answer.pop("latencies"), answer.pop("errors")
-        parts = [Part(*part) for part in zip(names, map(Latencies, counts), errors, strict=True)]
-        total = sum((part.latencies for part in parts), Latencies())
-        kinds = sorted({kind for part in parts for kind in part.errors})
-        seconds, in_window = answer["seconds"], answer.pop("in_window")
+        each = zip(names, map(Latencies, counts), errors, strict=True)
+        by_request = [RequestResult(*fields) for fields in each]
+        total = sum((each.latencies for each in by_request), Latencies())
+        seconds, answers = answer["seconds"], answer.pop("answers_in_window")
         return cls(
             **about,
             **answer,
             requests=len(total),
-            throughput=in_window / seconds if seconds else 0.0,
-            errors={kind: sum(part.errors.get(kind, 0) for part in parts) for kind in kinds},
+            throughput=answers / seconds if seconds else 0.0,
+            errors=sum_errors(errors),
             latencies=total,
-            parts=parts,
+            by_request=by_request,
             machine=machine,
         )
 
     @property
     def p50(self) -> float | None:
-        """Milliseconds, or None where the sample is too small (see `latency.needed`)."""
+        """Milliseconds, or None where the sample is too small (see `latency.samples_needed`)."""
         return self.latencies.p50
 
     @property
@@ -114,46 +132,50 @@ class Result:
         longest = self.latencies.longest
         if self.rate is None and self.longest_unfinished * 1000 > max(longest, 1):
             found.append("At the end requests had waited longer than any answered one: run longer.")
-        if self.rate and self.throughput < 0.95 * self.rate - self.error_count / max(
-            self.seconds, 0.001
-        ):
+        failed_per_second = self.error_count / max(self.seconds, 0.001)
+        if self.rate and self.throughput < 0.95 * self.rate - failed_per_second:
             found.append(f"The server did not keep up with {self.rate:,.0f} requests/s.")
         return found
 
-    def doubts(self) -> list[str]:
-        """The warnings in a word each, the same from run to run, to be counted."""
+    def warning_kinds(self) -> list[str]:
+        """The warnings in a few words each, the same from run to run, so they can be counted."""
         kinds = [f"errors ({kind})" for kind in self.errors]
         return kinds + ["client near its limit"] * self.client_near_limit
 
     def notes(self) -> list[str]:
-        """Warnings, and what a closed loop cannot tell."""
-        return self.warnings() + ([] if self.rate else [CLOSED])
+        """The warnings, and what a reader must know to understand the figures."""
+        notes = self.warnings()
+        missing = [p for p in (50, 90, 99) if self.latencies.percentile(p) is None]
+        if missing:
+            needed = samples_needed(missing[0])
+            notes.append(PERCENTILE_NOTE.format(needed=needed, name=f"p{missing[0]}"))
+        if self.reconnects:
+            notes.append(RECONNECTS_NOTE)
+        return notes if self.rate else [*notes, CLOSED_LOOP_NOTE]
 
     def rows(self) -> list[tuple[str, str]]:
         """Name and value of each figure, for a report."""
-        loop = f"open loop, {self.rate:,.0f} requests/s" if self.rate else "closed loop"
         rows = [
-            ("load", f"{self.connections} connections, {self.seconds:.1f} s, {loop}"),
+            ("load", load_text(self.connections, self.seconds, self.rate)),
             ("throughput", f"{self.throughput:,.1f} requests/s"),
             ("requests", f"{self.requests:,}"),
             ("errors", errors_text(self.errors)),
             ("latency", latency_text(self.latencies)),
         ]
-        if len(self.parts) > 1:
-            rows += [(part.name, part_text(part)) for part in self.parts]
+        if len(self.by_request) > 1:
+            rows += [(each.name, request_text(each)) for each in self.by_request]
         if self.reconnects:
             rows.append(("reconnects", f"{self.reconnects:,}"))
         rows.append(("client", f"{self.client_cpu:.0%} of one core"))
         return [*rows, ("machine", sentence(self.machine))]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """All of it as plain types; latencies as pairs of microseconds and counts."""
-        plain = {
-            name: value for name, value in vars(self).items() if name not in ("parts", "latencies")
-        }
-        parts = [part.to_json() for part in self.parts]
+        objects = ("by_request", "latencies")
+        plain = {name: value for name, value in vars(self).items() if name not in objects}
+        by_request = [each.to_json() for each in self.by_request]
         percentiles = {"p50_ms": self.p50, "p90_ms": self.p90, "p99_ms": self.p99}
-        return plain | percentiles | {"parts": parts, "notes": self.notes()}
+        return plain | percentiles | {"by_request": by_request, "notes": self.notes()}
 
     def __str__(self) -> str:
         lines = [self.label or self.url]
@@ -170,27 +192,32 @@ class Result:
         return f"<table><caption>{title}</caption>{rows}</table><ul>{notes}</ul>"
 
 
+def sum_errors(errors: list[dict[str, int]]) -> dict[str, int]:
+    """The counts of several runs or kinds of request, by kind of error."""
+    kinds = sorted({kind for each in errors for kind in each})
+    return {kind: sum(each.get(kind, 0) for each in errors) for kind in kinds}
+
+
+def load_text(connections: int, seconds: float, rate: float | None) -> str:
+    """ "50 connections, 3 s, closed loop"."""
+    loop = f"open loop, {rate:,.0f} requests/s" if rate else "closed loop"
+    many = "1 connection" if connections == 1 else f"{connections} connections"
+    return f"{many}, {seconds:.3g} s, {loop}"
+
+
 def errors_text(errors: dict[str, int]) -> str:
     return ", ".join(f"{kind}: {count:,}" for kind, count in errors.items()) or "none"
 
 
 def latency_text(latencies: Latencies) -> str:
-    """ "p50 1.2 ms, p90 3.4 ms, p99 needs 299 answers"."""
-    named = []
-    for percentile in (50, 90, 99):
-        value = latencies.percentile(percentile)
-        text = (
-            f"needs {needed(percentile)} answers" if value is None else f"{milliseconds(value)} ms"
-        )
-        named.append(f"p{percentile} {text}")
-    return ", ".join(named)
+    """ "p50 1.2 ms, p90 3.45 ms, p99 –": a dash where there are too few answers."""
+    values = {p: latencies.percentile(p) for p in (50, 90, 99)}
+    return ", ".join(
+        f"p{p} –" if value is None else f"p{p} {format_number(value)} ms"
+        for p, value in values.items()
+    )
 
 
-def part_text(part: Part) -> str:
-    text = f"{len(part.latencies):,} requests, {latency_text(part.latencies)}"
-    return text + (f", errors {errors_text(part.errors)}" if part.errors else "")
-
-
-def milliseconds(value: float) -> str:
-    """Three significant digits, no more than two decimals."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+def request_text(result: RequestResult) -> str:
+    text = f"{len(result.latencies):,} requests, {latency_text(result.latencies)}"
+    return text + (f", errors {errors_text(result.errors)}" if result.errors else "")

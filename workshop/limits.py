@@ -1,6 +1,6 @@
-"""What a result could be at best, measured or reckoned on the same machine.
+"""What a result could be at best: calculated, or measured on the same machine.
 
-print(beside(result, waiting(50, 0.1), await no_op(url)))
+print(compare_with_limits(result, concurrency_limit(50, 0.1), await no_op_limit(url)))
 # 474 requests/s
 #   95 % of 500 requests/s: 50 connections / 0.1 s of waiting
 """
@@ -9,10 +9,14 @@ import html
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
 
 from workshop.errors import WorkshopError
-from workshop.load import load
+from workshop.load import load, until_answered
 from workshop.measuring.result import Result
+from workshop.services.settings import plain
 
 
 @dataclass
@@ -28,8 +32,8 @@ class Limit:
 
 
 @dataclass
-class Beside:
-    """A throughput beside its limits."""
+class LimitComparison:
+    """A throughput and the limits to compare it with."""
 
     throughput: float
     limits: list[Limit]
@@ -48,17 +52,17 @@ class Beside:
         first, *rest = [html.escape(line) for line in self.lines()]
         return f"<b>{first}</b>" + "".join(f"<br>{line}" for line in rest)
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         return {"throughput": self.throughput, "limits": [vars(limit) for limit in self.limits]}
 
 
-def beside(result: Result | float, *limits: Limit) -> Beside:
-    """A result, or requests/s, beside what it could be at best."""
+def compare_with_limits(result: Result | float, *limits: Limit) -> LimitComparison:
+    """A result, or requests/s, as a share of what it could be at best."""
     throughput = result.throughput if isinstance(result, Result) else result
-    return Beside(throughput, list(limits))
+    return LimitComparison(throughput, list(limits))
 
 
-def waiting(connections: int, wait: float) -> Limit:
+def concurrency_limit(connections: int, wait: float) -> Limit:
     """Closed loop: each of the connections can ask again after `wait` seconds at the earliest.
 
     Little's law: J. D. C. Little, "A Proof for the Queuing Formula: L = λW", Operations Research 9
@@ -68,41 +72,46 @@ def waiting(connections: int, wait: float) -> Limit:
     return Limit(f"{many} / {wait:g} s of waiting", connections / wait)
 
 
-async def no_op(url: str, path: str = "/", **options) -> Limit:
+async def no_op_limit(
+    url: str, path: str = "/", *, connections: int = 50, seconds: float = 1
+) -> Limit:
     """The route that does nothing, on the same server: what its HTTP and routing alone cost.
 
-    Options as in `load`. Raises WorkshopError where it gives no good answer.
+    Raises WorkshopError where it gives no good answer.
     """
-    result = await load(url.rstrip("/") + path, **{"seconds": 1, "progress": False} | options)
+
+    async def attempt(seconds: float) -> Result:
+        address = url.rstrip("/") + path
+        return await load(address, connections=connections, seconds=seconds, progress=False)
+
+    result = await until_answered(attempt, seconds)
     if not result.throughput:
         raise WorkshopError(f"GET {path} of {url} gave no good answer: {result.errors}")
     return Limit(f"GET {path}, which does nothing, on the same server", result.throughput)
 
 
-def bare_query(sql: str, dsn: str, parameters=None, seconds: float = 1.0) -> Limit:
+def bare_query_limit(sql: str, dsn: str, parameters: Any = None, seconds: float = 1.0) -> Limit:
     """One query after another through libpq, over one kept connection, its rows fetched.
 
     dsn: as libpq or SQLAlchemy writes it. Raises WorkshopError where PostgreSQL does not answer.
     """
-    import psycopg2  # only here: load and comparison need no PostgreSQL
-
     try:
-        with closing(psycopg2.connect(dsn.replace("+psycopg2", "", 1))) as connection:
+        with closing(psycopg2.connect(plain(dsn))) as connection:
             connection.autocommit = True
             cursor = connection.cursor()
-            _queries(cursor, sql, parameters, seconds / 5)  # warm: plans and pages
-            count, took = _queries(cursor, sql, parameters, seconds)
+            _run_queries(cursor, sql, parameters, seconds / 5)  # warms up plans and pages
+            count, elapsed = _run_queries(cursor, sql, parameters, seconds)
     except psycopg2.Error as error:
         sentence = str(error).strip().splitlines()[0]
         raise WorkshopError(f"The bare query could not be measured: {sentence}") from error
-    return Limit("the bare query through libpq, over one kept connection", count / took)
+    return Limit("the bare query through libpq, over one kept connection", count / elapsed)
 
 
-def _queries(cursor, sql: str, parameters, seconds: float) -> tuple[int, float]:
+def _run_queries(cursor: Any, sql: str, parameters: Any, seconds: float) -> tuple[int, float]:
     """How many were answered, and in how many seconds."""
-    begun, count = time.perf_counter(), 0
-    while (took := time.perf_counter() - begun) < seconds or not count:
+    started_at, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - started_at) < seconds or not count:
         cursor.execute(sql, parameters)
         cursor.fetchall()
         count += 1
-    return count, took
+    return count, elapsed

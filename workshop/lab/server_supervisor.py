@@ -1,7 +1,7 @@
-"""The process that keeps a notebook's servers, and ends them once the notebook is gone.
+"""The process that owns a notebook's servers, and ends them once the notebook is gone.
 
 It reads calls from stdin and writes answers to stdout, a line of JSON each (see `lab.py`). When
-stdin ends, because the kernel stopped, was restarted or was killed, everything is ended: nothing
+stdin ends, because the kernel stopped, was restarted or was killed, it ends everything: nothing
 outlives the notebook, and nothing is patched or blocked in its kernel.
 """
 
@@ -10,6 +10,7 @@ import sys
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from workshop.checking import mistakes
 from workshop.errors import WorkshopError
@@ -19,7 +20,7 @@ from workshop.services import Services, private
 from workshop.target import serve
 
 
-class Keeper:
+class ServerSupervisor:
     """What can be called; arguments and results are plain JSON."""
 
     def __init__(self, services: Services, folder: Path):
@@ -27,12 +28,14 @@ class Keeper:
         self.servers: dict[int, Server] = {}  # by their process ids
         self.numbers = count(1)
 
-    def about(self) -> dict:
+    def about(self) -> dict[str, Any]:
         """Where the services are, and the process ids of all that runs."""
         pids = [*self.servers, *self.services.postgres.pids(), *self.services.valkey.pids()]
         return self.services.environment() | {"pids": pids}
 
-    def serve(self, folder: str, number: int, mistake: str | None, settings: dict) -> dict:
+    def serve(
+        self, folder: str, number: int, mistake: str | None, settings: dict[str, Any]
+    ) -> dict[str, Any]:
         """Serve an app folder, or step `number` with a mistake in it."""
         name = f"{next(self.numbers)}"
         app = Path(folder)
@@ -46,29 +49,29 @@ class Keeper:
         if server := self.servers.pop(pid, None):
             server.stop()
 
-    def redis(self, up: bool) -> None:
-        """Start or stop the cache server."""
-        if up:
-            self.services.start_valkey(lambda text: None)
-        else:
-            self.services.valkey.stop()
+    def start_redis(self) -> None:
+        self.services.start_valkey(lambda text: None)
+
+    def stop_redis(self) -> None:
+        self.services.valkey.stop()
 
     def kill(self) -> None:
-        """End all apps at once: nobody waits for their answers any more."""
+        """End all apps at once: no client waits for their answers any more."""
         while self.servers:
             self.servers.popitem()[1].kill()
 
 
-def answer(keeper: Keeper, line: str) -> dict:
-    """The answer to one call; an error is told, not raised."""
+def answer(supervisor: ServerSupervisor, line: str) -> dict[str, Any]:
+    """The answer to one call, which may be an error."""
     call = json.loads(line)
     try:
-        return {"id": call["id"], "result": getattr(keeper, call["name"])(**call["arguments"])}
+        result = getattr(supervisor, call["name"])(**call["arguments"])
+        return {"id": call["id"], "result": result}
     except WorkshopError as error:
         return {"id": call["id"], "error": str(error)}
 
 
-def tell(message: dict) -> None:
+def write_message(message: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
@@ -76,18 +79,21 @@ def tell(message: dict) -> None:
 def main() -> None:
     raise_open_files_limit()
     try:
-        with TemporaryDirectory() as folder, private(lambda text: tell({"say": text})) as services:
-            keeper = Keeper(services, Path(folder))
+        with (
+            TemporaryDirectory() as folder,
+            private(lambda text: write_message({"log": text})) as services,
+        ):
+            supervisor = ServerSupervisor(services, Path(folder))
             try:
-                tell({"id": 0, "result": keeper.about()})
+                write_message({"id": 0, "result": supervisor.about()})
                 for line in sys.stdin:
-                    tell(answer(keeper, line))
+                    write_message(answer(supervisor, line))
             finally:
-                keeper.kill()
+                supervisor.kill()
     except WorkshopError as error:
-        tell({"id": 0, "error": str(error)})
+        write_message({"id": 0, "error": str(error)})
     except (BrokenPipeError, KeyboardInterrupt):
-        sys.stdout = None  # nobody reads any more: leave without a word
+        sys.stdout = None  # type: ignore[assignment]  # nothing reads it: leave without a word
         sys.exit(1)
 
 

@@ -5,47 +5,52 @@ import os
 import selectors
 import socket
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 from workshop.measuring.http1 import CHUNKED, UNTIL_CLOSE, BadAnswer, Head, chunks_end, parse_head
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-SAFE = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
+IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-heads: dict[tuple[str, bytes], Head] = {}  # the head is the same for a whole second: parse it once
+# Answers often have the same head for a whole second, so each is parsed once.
+heads: dict[tuple[str, bytes], Head] = {}
 
 
-class Closed(Exception):
+class ConnectionClosed(Exception):
     """The server closed the connection before the answer was whole."""
 
 
-class Wire:
+class Connection:
     """`busy` while a request is on its way; `fresh` until the connection has carried one answer.
 
-    `unsent` are bytes that wait for the socket: all of a request while the connection is being
-    made.
+    `index` is that of the kind of request on its way, `started_at` its intended start in
+    nanoseconds. `unsent` are bytes that wait for the socket: all of a request while the connection
+    is being made.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, address: list):
+    def __init__(self, selector: selectors.BaseSelector, address: Sequence[Any]):
         self.selector, self.address = selector, (address[0], address[1])
-        self.sock = None
+        self.sock: Any = None  # a socket.socket while there is a connection
         self.busy, self.fresh, self.retried = False, True, False
-        self.index, self.method, self.raw, self.started = 0, "GET", b"", 0
-        self.unsent, self.buffer, self.head, self.at = b"", b"", None, 0
+        self.index, self.method, self.request, self.started_at = 0, "GET", b"", 0
+        self.unsent, self.buffer, self.position = b"", b"", 0
+        self.head: Head | None = None
 
     def send(self) -> None:
-        """Send `raw`, over a new connection if there is none. Raises OSError."""
+        """Send `request`, over a new connection if there is none. Raises OSError."""
         self.busy, self.buffer, self.head = True, b"", None
         if self.sock is None:
             self._connect()
             return
-        self._write(self.raw)
+        self._write(self.request)
 
-    def ready(self) -> Head | None:
-        """The head once the answer is whole. Raises OSError, Closed, BadAnswer."""
+    def receive(self) -> Head | None:
+        """The head once the answer is whole. Raises OSError, ConnectionClosed, BadAnswer."""
         if self.unsent:
-            failed = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if failed:
-                raise OSError(failed, os.strerror(failed))
+            error_number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error_number:
+                raise OSError(error_number, os.strerror(error_number))
             unsent, self.unsent = self.unsent, b""
             self._write(unsent)
             if not self.unsent:
@@ -61,14 +66,14 @@ class Wire:
         return head
 
     def may_retry(self, error: Exception) -> bool:
-        """A kept connection may close at any moment: a safe request then goes again, once.
+        """A kept connection may close at any moment: an idempotent request then goes again, once.
 
         As Go's http.Transport does, after RFC 9112, section 9.3.1.
         """
-        lost = isinstance(error, (ConnectionError, Closed)) and not self.fresh and not self.buffer
-        again = lost and not self.retried and self.method in SAFE
-        self.retried = again
-        return again
+        lost = isinstance(error, (ConnectionError, ConnectionClosed))
+        kept = not self.fresh and not self.buffer
+        self.retried = lost and kept and not self.retried and self.method in IDEMPOTENT
+        return self.retried
 
     def close(self) -> None:
         """Close with a reset: thousands of closed connections would else hold their ports."""
@@ -79,15 +84,15 @@ class Wire:
         self.sock, self.busy, self.unsent, self.fresh = None, False, b"", True
 
     def _connect(self) -> None:
-        self.unsent = self.raw
+        self.unsent = self.request
         family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.setblocking(False)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.selector.register(self.sock, WRITE, self)
-        failed = self.sock.connect_ex(self.address)
-        if failed not in (0, errno.EINPROGRESS):
-            raise OSError(failed, os.strerror(failed))
+        error_number = self.sock.connect_ex(self.address)
+        if error_number not in (0, errno.EINPROGRESS):
+            raise OSError(error_number, os.strerror(error_number))
 
     def _write(self, raw: bytes) -> None:
         sent = self.sock.send(raw)
@@ -102,21 +107,21 @@ class Wire:
             if end < 0:
                 return self._unfinished(data)
             self.head = self._parse(buffer[: end + 4])
-            self.at = self.head.size
+            self.position = self.head.size
             if self.head.status < 200:
-                self.buffer = buffer = buffer[self.at :]
+                self.buffer = buffer = buffer[self.position :]
         head = self.head
         if head.length >= 0:
             whole = len(buffer) >= head.size + head.length
         elif head.length == CHUNKED:
-            self.at, whole = chunks_end(buffer, self.at)
+            self.position, whole = chunks_end(buffer, self.position)
         else:
             whole = head.length == UNTIL_CLOSE and not data
         return head if whole else self._unfinished(data)
 
     def _unfinished(self, data: bytes) -> None:
         if not data:
-            raise Closed("before the answer was whole")
+            raise ConnectionClosed("before the answer was whole")
         if self.head is None and len(self.buffer) > 65536:
             raise BadAnswer("a head over 64 KiB")
 
