@@ -436,7 +436,7 @@ ROUTES = {
 @pytest.mark.parametrize("path", ROUTES)
 def test_wrong_method_is_a_405(launch, path):
     app, right = launch(), ROUTES[path]
-    for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - {right}:
+    for method in [m for m in ("GET", "POST", "PUT", "PATCH", "DELETE") if m != right]:
         answer = app.request(method, path, headers=app.authorization())
         expect_error(answer, f"{method} {path}", 405)
         allow = answer.headers.get("Allow", "(none)")
