@@ -43,6 +43,7 @@ def root(tmp_path, monkeypatch):
     (root / "workshop" / "setup").mkdir(parents=True)
     for name in ("__init__.py", "locks.py", "setup/stamp.py", "setup/install.py"):
         shutil.copy(ROOT / "workshop" / name, root / "workshop" / name)
+    (root / "requirements" / "wheels").mkdir(parents=True)
     for group, name in (("core", "tiny"), ("more", "extra"), ("uv", "uv")):
         tiny.lock(root / "requirements" / f"{group}.txt", tiny.wheel(root / "wheels", name))
     return root
@@ -397,6 +398,16 @@ def test_each_group_is_locked_with_hashes_and_names_no_index(group):
 def test_a_lock_has_what_its_group_asks_for(group):
     asked = [re.match(r"[a-z0-9-]+", one)[0] for one in GROUPS[group] if isinstance(one, str)]
     assert set(asked) <= set(re.findall(r"^([a-z0-9-]+)==", LOCKS[group], re.MULTILINE))
+
+
+def test_the_wheels_that_no_index_has_are_those_of_the_lock():
+    for wheel in (ROOT / "requirements" / "wheels").iterdir():
+        name, version, *_ = wheel.name.split("-")
+        assert tiny.digest(wheel) in pin_of(name, version)
+
+
+def pin_of(name: str, version: str) -> str:
+    return re.search(rf"^{name}=={version} \\\n(    --hash.*\n)+", LOCKS["core"], re.MULTILINE)[0]
 
 
 def test_no_two_locks_pin_two_versions_and_none_is_left_over():

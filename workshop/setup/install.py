@@ -183,7 +183,7 @@ class Install(Stamp):
 
     def options(self) -> list[str]:
         local = ["--no-index", "--find-links", self.wheelhouse] if self.wheelhouse else []
-        return ["--require-hashes", *local]
+        return ["--require-hashes", "--find-links", self.wheels, *local]
 
     def quiet(self, *command: str) -> subprocess.CompletedProcess:
         return quiet(*command, env=self.environment)

@@ -34,8 +34,8 @@ def lock(root: Path, uv: str, upgrade: bool = False) -> None:
         for group, file in zip(groups, fresh, strict=True):
             file.write_text(pins(together))
             resolve(uv, root, file, f"--group={group}", "--generate-hashes")
-        shutil.rmtree(locks, ignore_errors=True)
-        locks.mkdir()
+        for file in locks.glob("*.txt"):
+            file.unlink()
         for file in fresh:
             shutil.copy(file, locks)
 
@@ -48,7 +48,8 @@ def pins(*files: Path) -> str:
 
 def resolve(uv: str, root: Path, file: Path, *options) -> None:
     command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-    command += ["--no-emit-index-url", "--output-file", file, *options]
+    command += ["--no-emit-index-url", "--find-links", root / "requirements" / "wheels"]
+    command += ["--output-file", file, *options]
     environment = os.environ | {"UV_CUSTOM_COMPILE_COMMAND": "make lock"}
     done = subprocess.run(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
     if done.returncode:

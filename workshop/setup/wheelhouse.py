@@ -188,6 +188,7 @@ def fetch(pins: list[Pin], target: Target, folder: Path) -> None:
         names.flush()
         command = [sys.executable, "-I", pip(), "download", "--disable-pip-version-check"]
         command += ["--no-deps", "--require-hashes", "--progress-bar=off", "--dest", str(folder)]
+        command += ["--find-links", str(LOCKS / "wheels")]
         code, output = watched([*command, *target.pip_options(), "-r", names.name])
     if code == 0:
         return
