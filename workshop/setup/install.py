@@ -87,7 +87,7 @@ class Install(Stamp):
     def check_groups(self, groups) -> None:
         for group in groups:
             if not os.path.isfile(self.lock(group)):
-                names = sorted(name[:-4] for name in os.listdir(os.path.dirname(self.lock(group))))
+                names = sorted(file.stem for file in Path(self.lock(group)).parent.glob("*.txt"))
                 raise InstallError(f"There is no group {group}: the groups are {' '.join(names)}.")
 
     def check_ours(self) -> None:
