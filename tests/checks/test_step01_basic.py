@@ -110,6 +110,15 @@ def test_quote_is_the_price(app, product):
     expect_error(app.get("/quote/0"), "GET /quote/0", 404)
 
 
+def test_requests_share_nothing(launch):
+    app, ids = launch(), range(1, 9)
+    answers, _ = app.together([Request("GET", f"/quote/{id}") for id in ids])
+    did = "8 × GET /quote/<id> at once, each for another product"
+    expect(counts(answers) == "8 × 200", did, counts(answers), "8 × 200")
+    told = [(answer.json() or {}).get("product_id") for answer in answers]
+    expect(told == list(ids), did, f"product_id {told}", f"product_id {list(ids)}")
+
+
 def test_report_adds_up(app, db):
     rows = db.query(
         "SELECT category, count(*), sum(total_cents)::bigint FROM orders"

@@ -9,6 +9,7 @@ from activity import hung
 from blackbox import SUPPLIER, CheckFailed, Request, counts, eventually, expect
 from bursts import Burst
 from locks import held_order
+from postgres_proxy import proxied
 from reports import (
     KEY,
     at_work,
@@ -155,6 +156,17 @@ def test_order_is_seen_at_once(app, db, redis, product):
         fresh(app, redis)
         expect_order(app, product)
         expect_orders(app, db, "GET /data, one order, GET /data")
+
+
+def test_unanswered_order_is_seen(launch, db, redis, product, services):
+    did = "GET /data, an order whose COMMIT gets no answer, GET /data"
+    before = db.value("SELECT count(*) FROM orders")
+    with proxied(services) as (proxy, url):
+        app = launch(fresh=True, DATABASE_URL=url)
+        fresh(app, redis)
+        proxy.break_before(lambda data: db.value("SELECT count(*) FROM orders") > before)
+        app.order(product["id"], 1)
+        expect_orders(app, db, did)
 
 
 def test_order_in_flight_is_not_missed(app, db, redis, product, services):

@@ -212,6 +212,22 @@ def test_order_belongs_to_its_customer(app, db, product):
         )
 
 
+def test_key_belongs_to_its_customer(app, db, product):
+    body, key = {"product_id": product["id"], "quantity": 1}, f"mug-{product['id']}"
+    did = "POST /orders as alice and as admin, by chance with the same Idempotency-Key"
+    ids = []
+    for customer in (ALICE, ADMIN):
+        headers = app.authorization(**customer) | {"Idempotency-Key": key}
+        first, again = (app.post("/orders", body, headers=headers) for _ in range(2))
+        ok = first.status == again.status == 201 and first.body == again.body
+        got = f"{customer['username']} got {first}, then {again}"
+        expect(ok, did, got, "201, and the same for the order repeated")
+        ids.append(first.json()["id"])
+    rows = db.query("SELECT customer FROM orders WHERE id = ANY(%s) ORDER BY id", ids)
+    got = f"orders {ids} of {[customer for (customer,) in rows]}"
+    expect(rows == [("alice",), ("admin",)], did, got, "an order of alice and one of admin")
+
+
 def test_order_of_a_user_who_is_gone_is_a_401(app, forge, db, product):
     body = {"product_id": product["id"], "quantity": 1}
     answer = app.post("/orders", body, headers=bearer(forge.but(sub="gone")))
