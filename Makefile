@@ -24,7 +24,7 @@ endif
 	$(error There is no target $@: make help lists them)
 
 # make hands variables of the command line and of the environment on to the commands, which read
-# there APP, M, PORT, QUICK, REPORT, URL, C, S, DIR, WHEELHOUSE, THIS, SEED, COUNT and JOBS: spaces
+# there APP, M, PORT, CHECK, SERVICE, QUICK, REPORT, URL, C, S, DIR, WHEELHOUSE, THIS, SEED, COUNT and JOBS: spaces
 # in them do no harm.
 ifneq ($(N),)
 export N
@@ -49,7 +49,7 @@ GROUPS_NEEDED := core $(if $(filter install,$(MAKECMDGOALS)),$(GIVEN_GROUPS)) \
   $(call needs,dev,lint format test test-%)
 
 # What `python -m workshop` does under the same name.
-COMMANDS := $(NUMBERED) notebooks handout bench services stop psql redis-cli doctor progress clean \
+COMMANDS := $(NUMBERED) notebooks handout bench services pause stop psql redis-cli doctor progress clean \
   mark wheelhouse test-flakiness
 
 .PHONY: help install $(COMMANDS)
@@ -76,11 +76,11 @@ install: ## install what is needed; with GROUPS=dev, a group more
 
 step: ## serve a step and say what to try: make step 3
 check: ## check your work on a step, or APP=folder: make check 3
-start: ## lay your copy of a step into work/, from the step before
-hint: ## the next hint for the first failing check
+start: ## make your copy of a step in work/, from the step before
+hint: ## the next hint for the first failed check, or CHECK=id
 diff: ## what changes from the step before
 solution: ## the finished step; asks first while your checks fail
-reset: ## begin a step again; your old work is kept beside, dated
+reset: ## start a step again; your old work stays, dated
 watch: ## check again on every save
 mistake: ## list the mistakes of a step; with M=name, serve one
 notebooks: ## open JupyterLab on the notebooks
@@ -89,12 +89,13 @@ handout: ## write the notebooks as pages to hand out
 bench: ## measure all steps against each other; QUICK=1: a look
 load: ## put load on a step or URL=; C=connections, S=seconds
 compare: ## compare two steps under load: make compare 2 3
-services: ## start PostgreSQL and Valkey
+services: ## start PostgreSQL and Valkey; prints an app's settings
+pause: ## let a server hang until make services: SERVICE=valkey
 stop: ## stop PostgreSQL and Valkey; their data is kept
 psql: ## a PostgreSQL prompt on the shop
 redis-cli: ## a Redis prompt on the cache
 doctor: ## look for what could be wrong on this machine
-progress: ## how far you are
+progress: ## your steps: checks passed, hints used, minutes
 mark: ## check many learners' work: DIR=folder of submissions
 wheelhouse: ## collect wheels to install without network; THIS=1
 clean: ## stop services, remove caches, .workshop/; never work/

@@ -11,7 +11,7 @@ from workshop.errors import WorkshopError
 
 # Which module holds a command: imported only when the command runs, so that each starts quickly.
 COMMANDS = {
-    "serve": ["step", "services", "stop", "psql", "redis-cli", "clean"],
+    "serve": ["step", "services", "pause", "stop", "psql", "redis-cli", "clean"],
     "check": ["check", "watch", "mistake", "mark", "test-flakiness", "mutants"],
     "learn": ["start", "reset", "hint", "diff", "solution", "progress"],
     "measure": ["load", "compare", "bench"],

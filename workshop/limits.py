@@ -16,7 +16,7 @@ import psycopg2
 from workshop.errors import WorkshopError
 from workshop.load import load, until_answered
 from workshop.measuring.result import Result
-from workshop.services.settings import plain
+from workshop.urls import libpq_url
 
 
 @dataclass
@@ -96,7 +96,7 @@ def bare_query_limit(sql: str, dsn: str, parameters: Any = None, seconds: float 
     dsn: as libpq or SQLAlchemy writes it. Raises WorkshopError where PostgreSQL does not answer.
     """
     try:
-        with closing(psycopg2.connect(plain(dsn))) as connection:
+        with closing(psycopg2.connect(libpq_url(dsn))) as connection:
             connection.autocommit = True
             cursor = connection.cursor()
             _run_queries(cursor, sql, parameters, seconds / 5)  # warms up plans and pages

@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".workshop"
+HANDOUT = ROOT / "build" / "handout"
 
 
 def shown(path: Path) -> str:

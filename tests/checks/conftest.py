@@ -124,7 +124,7 @@ class Database:
     """PostgreSQL seen from outside, on a connection that is not counted."""
 
     def __init__(self, url: str):
-        self.connection = psycopg2.connect(url.replace("+psycopg2", ""), application_name="checks")
+        self.connection = psycopg2.connect(url, application_name="checks")
         self.connection.autocommit = True
 
     def alive(self) -> bool:

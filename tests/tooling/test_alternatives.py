@@ -43,7 +43,7 @@ def gunicorn(services, tmp_path_factory):
 
 @pytest.fixture
 def database(services):
-    with closing(psycopg2.connect(services.postgres.url().replace("+psycopg2", ""))) as connection:
+    with closing(psycopg2.connect(services.postgres.url())) as connection:
         connection.autocommit = True
         yield connection.cursor()
 

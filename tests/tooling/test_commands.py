@@ -11,6 +11,7 @@ import time
 import urllib.request
 from unittest.mock import Mock
 
+import psutil
 import pytest
 
 from workshop.__main__ import main
@@ -95,6 +96,46 @@ def test_mistake_is_served_with_what_to_look_for(services):
     process.communicate(timeout=15)
 
 
+def test_services_print_what_a_shell_can_take_over(services):
+    script = 'eval "$("$0" -m workshop services)"; echo "$DATABASE_URL $REDIS_URL"'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        cwd=ROOT,
+        env=os.environ | services.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == list(services.environment().values())
+
+
+def test_password_of_the_database_is_on_no_command_line(services):
+    env = os.environ | services.environment()
+    with subprocess.Popen(
+        [sys.executable, "-m", "workshop", "psql"],
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as psql:
+        psql.stdin.write("SELECT 'seen';\n")
+        psql.stdin.flush()
+        until(psql, "seen")
+        shown = " ".join(psutil.Process(psql.pid).cmdline())
+        assert f"port={services.postgres.port}" in shown
+        assert "workshop:" not in shown
+        assert "password" not in shown
+        psql.communicate("SELECT 1;\n")
+    assert psql.returncode == 0
+
+
+def test_servers_of_others_are_not_paused(services):
+    code, shown = said("pause", SERVICE="valkey", **services.environment())
+    assert code == 1
+    assert "only our own servers" in shown
+
+
 def test_mistakes_are_listed():
     code, shown = said("mistake", "2")
     assert code == 0
@@ -110,6 +151,7 @@ def test_mistakes_are_listed():
         (["check", "2"], {"M": "nothing"}, "`make mistake N=2` lists them"),
         (["load"], {}, "Say what to load"),
         (["load"], {"URL": "http://127.0.0.1:9/"}, "127.0.0.1:9"),
+        (["pause"], {}, "make pause SERVICE=valkey"),
         (["start", "1"], {}, "Step 1 has nothing to build"),
         (["mark", "2"], {"DIR": "nowhere"}, "There is no folder"),
     ],

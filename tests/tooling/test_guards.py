@@ -102,6 +102,14 @@ def test_every_mistake_has_its_header_and_one_patch():
         assert mistake.attempt
 
 
+def test_what_to_try_with_a_mistake_can_be_pasted_into_a_shell():
+    for mistake in mistakes():
+        command = mistake.attempt.format(url="http://127.0.0.1:8001")
+        done = subprocess.run(["sh", "-n", "-c", command], stderr=subprocess.PIPE, check=False)
+        assert not done.stderr, f"{mistake.name}: {command}"
+        assert "pgrep" not in command, f"{mistake.name}: it hits any program of that name"
+
+
 def test_no_path_of_a_machine_and_no_address_of_an_index_is_committed():
     pattern = r"/(root|home/[a-z]+|Users/[a-z]+)/|--(extra-)?index-url"
     found = subprocess.run(

@@ -4,7 +4,10 @@ Most tests share one state folder, which is started again for each; that it can 
 test before did, is part of the proof. The others begin with a folder of their own.
 """
 
+import grp
 import os
+import pwd
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,10 +36,11 @@ from workshop.services import (
     shared,
     stop_leftovers,
 )
-from workshop.services.account import account
+from workshop.services.account import Account, account, named_account
 from workshop.services.daemon import alive, port_taken, wait
 from workshop.services.ports import free_port
 from workshop.services.slots import _version
+from workshop.urls import libpq_url
 
 ROWS = """
 SELECT md5(string_agg(row, E'\\n' ORDER BY row)) FROM (
@@ -91,7 +96,7 @@ def stopped_after(services: Services):
 
 def copy(filled: Path, state: Path) -> None:
     shutil.copytree(filled, state)
-    account(Path("/bin/sh"), filled / "postgres" / "data").own(state / "postgres")
+    account(Path("/bin/sh"), filled / "postgres" / "data").own(state / "postgres" / "data")
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +171,9 @@ def test_environment_reaches_both_servers(running):
     environment = running.environment()
     url = environment["DATABASE_URL"]
     assert url.startswith("postgresql+psycopg2://workshop:workshop@127.0.0.1:")
-    assert ask(settings.plain(url), "SELECT current_database()") == ("shop",)
-    assert environment["REDIS_URL"] == f"redis://127.0.0.1:{running.valkey.port}/0"
+    assert ask(libpq_url(url), "SELECT current_database()") == ("shop",)
+    address = f"@127.0.0.1:{running.valkey.port}/0"
+    assert environment["REDIS_URL"] == f"redis://:{running.valkey.password}{address}"
     assert running.valkey.call("PING") == "+PONG"
 
 
@@ -186,6 +192,20 @@ def test_passwords_are_asked_for_and_travel_as_scram(running):
     rules = "SELECT string_agg(type || ' ' || auth_method, ',') FROM pg_hba_file_rules"
     assert ask(running.postgres.admin(), rules) == ("host scram-sha-256",)
     assert (running.state / "postgres" / "password").stat().st_mode & 0o077 == 0
+
+
+def test_cache_answers_only_to_those_who_can_read_its_password(running):
+    with socket.create_connection(("127.0.0.1", running.valkey.port), timeout=5) as stranger:
+        stranger.sendall(b"SET data_response mine\r\n")
+        assert stranger.recv(100).startswith(b"-NOAUTH")
+    shown = [word for pid in left_over(running) for word in psutil.Process(pid).cmdline()]
+    assert running.valkey.password not in " ".join(shown)
+    for name in ("password", "valkey.conf"):
+        assert (running.valkey.folder / name).stat().st_mode & 0o077 == 0
+    before = running.valkey.password
+    running.stop()
+    running.start(quiet)
+    assert running.valkey.password == before  # a shell that was given the URL can go on
 
 
 @pytest.mark.parametrize("durable, fsync", [(True, "on"), (False, "off")])
@@ -215,6 +235,87 @@ def test_servers_survive_the_terminal(services):
     assert starter.pid not in sessions
 
 
+def test_paused_server_hangs_until_the_next_start(running):
+    assert running.valkey.pause() and running.postgres.pause()
+    with pytest.raises(TimeoutError):
+        running.valkey.call("PING")
+    with pytest.raises(psycopg2.OperationalError, match="timeout expired"):
+        psycopg2.connect(running.postgres.url(), connect_timeout=2)
+    running.start(quiet)
+    assert running.valkey.call("PING") == "+PONG"
+    assert complete(running)
+    running.stop()
+    assert not running.valkey.pause() and not running.postgres.pause()
+
+
+# As root
+
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers change their user")
+
+
+@only_root
+def test_servers_of_root_run_under_ids_that_no_account_has(running):
+    for server in (running.postgres, running.valkey):
+        process = psutil.Process(server.pid())
+        (uid,), (gid,) = set(process.uids()), set(process.gids())
+        with pytest.raises(KeyError):
+            pwd.getpwuid(uid)
+        with pytest.raises(KeyError):
+            grp.getgrgid(gid)
+
+
+@only_root
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_servers_of_root_can_write_to_nothing_of_roots(running, tmp_path):
+    read_search = 1 << 2
+    for server in (running.postgres, running.valkey):
+        status = Path(f"/proc/{server.pid()}/status").read_text()
+        for kind in ("CapEff", "CapPrm", "CapAmb"):
+            assert int(re.search(rf"{kind}:\s*(\w+)", status)[1], 16) in (0, read_search)
+    tmp_path.chmod(0o700)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        ask(running.postgres.admin(), f"COPY (SELECT 1) TO '{tmp_path}/written'")
+
+
+@only_root
+def test_nobody_reads_neither_password_nor_data(running):
+    nobody = pwd.getpwnam("nobody")
+    options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    running.state.parent.parent.chmod(0o755)
+    running.state.parent.chmod(0o755)
+    for path in ("postgres/password", "postgres/data/PG_VERSION", "valkey/password"):
+        done = subprocess.run(
+            ["cat", running.state / path], capture_output=True, text=True, check=False, **options
+        )
+        assert done.returncode != 0
+        assert not done.stdout
+
+
+@only_root
+def test_data_of_nobody_from_an_earlier_version_goes_to_the_new_account(services, tmp_path):
+    nobody = pwd.getpwnam("nobody")
+    Account(nobody.pw_uid, nobody.pw_gid).own(services.postgres.folder)
+    services.start(quiet)
+    assert complete(services)
+    assert services.postgres.folder.stat().st_uid not in (0, nobody.pw_uid)
+
+
+@only_root
+def test_links_among_the_data_lead_root_nowhere(services, tmp_path):
+    target = tmp_path / "roots"
+    target.write_text("roots")
+    for name in ("pg_hba.conf", "postgresql.conf"):
+        path = services.postgres.folder / name
+        path.unlink()
+        path.symlink_to(target)
+    nobody = pwd.getpwnam("nobody")
+    Account(nobody.pw_uid, nobody.pw_gid).own(services.postgres.folder)
+    services.start(quiet)
+    assert target.read_text() == "roots"
+    assert target.stat().st_uid == 0
+
+
 # After something was killed
 
 
@@ -228,6 +329,37 @@ def test_starter_killed_at_any_moment(tmp_path, delay):
         services.start(quiet)
         assert complete(services) and services.valkey.running()
         assert not list(services.postgres.home.glob("new-*"))
+
+
+def test_starter_killed_while_a_database_is_created(running):
+    """The server goes on with the statement of a client that is gone."""
+    with database.session(running.postgres.admin()) as admin:
+        admin.execute("DROP DATABASE shop")
+        admin.execute("ALTER DATABASE shop_template ALLOW_CONNECTIONS true")
+        admin.execute("DROP DATABASE shop_template")
+    creating = """
+        SELECT max(pid) FROM pg_stat_activity
+        WHERE query LIKE 'CREATE DATABASE shop_template%' AND backend_xid IS NOT NULL
+    """
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    starter = run(START, running.state, running.postgres.port, running.valkey.port)
+    with database.session(running.postgres.admin()) as admin, ThreadPoolExecutor(1) as pool:
+
+        def value(query: str) -> int:
+            admin.execute(query)
+            return admin.fetchone()[0]
+
+        backend = wait(lambda: value(creating), 10)
+        os.kill(backend, signal.SIGSTOP)  # in the middle of it
+        try:
+            starter.kill()
+            starter.wait()
+            next_start = pool.submit(database.ensure, running.postgres, quiet)
+            assert wait(lambda: value(waiting) or next_start.done(), 10)
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        next_start.result()
+    assert complete(running)
 
 
 def test_postmaster_killed_while_a_client_is_at_work(running):
@@ -419,10 +551,10 @@ def test_full_disk_is_one_sentence(tmp_path):
     os.geteuid() != 0, reason="gives up root's rights; without them all other tests show it"
 )
 def test_as_an_ordinary_user(tmp_path):
-    """As root, the servers run as nobody; here the whole of the workshop does."""
+    """Here the whole of the workshop runs as nobody."""
     state = tmp_path / "state"
     state.mkdir()
-    owner = account(Path(sys.executable), state)
+    owner = named_account(Path(sys.executable), state)
     owner.own(state)
     with stopped_after(new_services(state)) as services:
         command = [*owner.prefix, sys.executable, "-c", START, str(state)]
@@ -551,21 +683,21 @@ def test_named_servers_are_used_and_an_empty_database_filled(elsewhere, tmp_path
     elsewhere.start(pytest.fail)
     url = elsewhere.environment()["DATABASE_URL"]
     assert url.startswith("postgresql+psycopg2://workshop:workshop@")
-    assert ask(settings.plain(url), ROWS) == (ROWS_MD5,)
+    assert ask(libpq_url(url), ROWS) == (ROWS_MD5,)
     elsewhere.stop()
     assert not (tmp_path / "unused").exists()
 
 
 def test_named_database_of_another_version_is_refused_in_a_sentence(elsewhere):
     elsewhere.start(quiet)
-    with database.session(settings.plain(elsewhere.database_url)) as cursor:
+    with database.session(libpq_url(elsewhere.database_url)) as cursor:
         cursor.execute("UPDATE shop_version SET version = 'another'")
     with pytest.raises(WorkshopError, match="filled by another version of the workshop: name an"):
         elsewhere.start(quiet)
 
 
 def test_named_database_with_other_tables_is_not_touched(elsewhere):
-    url = settings.plain(elsewhere.database_url)
+    url = libpq_url(elsewhere.database_url)
     with database.session(url) as cursor:
         cursor.execute("CREATE TABLE orders (theirs text)")
     with pytest.raises(WorkshopError, match="tables that are not the workshop's"):

@@ -12,7 +12,7 @@ from workshop.paths import ROOT
 from workshop.steps import Step, step, steps
 
 FOLDER = ROOT / "tests" / "mistakes"
-HEADER = re.compile(r"^(Mistake|Why|Try|Look|Fails): ", re.MULTILINE)
+HEADER = re.compile(r"^(Mistake|Why|Settings|Try|Look|Fails): ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Mistake:
     name: str
     mistake: str  # in a sentence
     why: str  # why people make it
-    attempt: str  # what to try while it is served
+    settings: dict[str, str]  # with which it is served, as environment variables
+    attempt: str  # what to try while it is served, for a shell; {url} is its address
     look: str  # what to look for
     fails: frozenset[str]
     path: Path
@@ -78,6 +79,7 @@ def _read(step: Step, path: Path) -> Mistake:
         name=path.stem,
         mistake=fields["Mistake"],
         why=fields["Why"],
+        settings=dict(word.split("=", 1) for word in fields.get("Settings", "").split()),
         attempt=fields["Try"],
         look=fields["Look"],
         fails=frozenset(re.split(r",\s*", fields["Fails"])),

@@ -84,7 +84,10 @@ def watch(number: int, app: str | None) -> None:
     folder = learner.app_of(chosen, app)
 
     def hint(failed: list[str]) -> None:
-        found, count, new = learner.next_hint(chosen, *failed[:1])
+        try:
+            found, count, new = learner.next_hint(chosen, *failed[:1])
+        except WorkshopError as error:
+            return click.echo(f"\n{error}")
         click.echo(f"\n{hints(found, count)}" + ("" if new else "\nThere are no more."))
 
     def diff(failed: list[str]) -> None:
@@ -96,7 +99,7 @@ def watch(number: int, app: str | None) -> None:
 @click.command()
 @number
 @click.option("--name", envvar="M", help="The mistake to serve.")
-def mistake(number: int, name: str | None):
+def mistake(number: int, name: str | None) -> None:
     """List the mistakes of a step; with a name, serve the step with that mistake in it."""
     from workshop.cli.serve import serve
     from workshop.services import shared
@@ -110,12 +113,14 @@ def mistake(number: int, name: str | None):
     services.start(say=click.echo)
     click.secho(f"\n{click.wrap_text(made.mistake, 80)}", bold=True)
     click.echo(click.wrap_text(made.why, 80))
+    if made.settings:
+        click.echo("Served with " + " ".join("=".join(pair) for pair in made.settings.items()))
     after = (
         click.wrap_text(f"Look: {made.look}", 80, "", " " * 6),
         f"Which check sees it: make check N={number} M={name}",
         f"The mistake itself: tests/mistakes/{chosen.folder}/{name}.patch",
     )
-    serve(chosen, folder, services.environment(), [made.attempt], after)
+    serve(chosen, folder, services.environment() | made.settings, [made.attempt], after)
 
 
 def _list(number: int) -> None:

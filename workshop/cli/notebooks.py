@@ -12,7 +12,7 @@ import click
 from workshop.cli import number
 from workshop.errors import WorkshopError
 from workshop.lab import jupyter
-from workshop.paths import ROOT, STATE
+from workshop.paths import HANDOUT, ROOT, STATE
 from workshop.services.daemon import listening
 from workshop.services.ports import free_port
 
@@ -36,10 +36,10 @@ def notebook(number: int):
 @click.command()
 def handout():
     """Run all notebooks and write them as HTML to build/handout/."""
-    jupyter.HANDOUT.mkdir(parents=True, exist_ok=True)
+    HANDOUT.mkdir(parents=True, exist_ok=True)
     for path in jupyter.notebooks():
         click.echo(f"{path.name} …")
-        target = jupyter.HANDOUT / f"{path.stem}.html"
+        target = HANDOUT / f"{path.stem}.html"
         target.write_text(jupyter.page(_run(path), path.stem))
         click.echo(f"  {target.relative_to(ROOT)}")
 

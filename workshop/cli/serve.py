@@ -1,9 +1,11 @@
 """Serve a step, and look after its services."""
 
 import os
+import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -12,14 +14,16 @@ from workshop import server as servers
 from workshop.cli import number
 from workshop.errors import WorkshopError
 from workshop.learning import progress
-from workshop.paths import ROOT, STATE
+from workshop.paths import HANDOUT, ROOT, STATE, shown
+from workshop.steps import Step
 from workshop.steps import step as find_step
+from workshop.urls import libpq_url
 
 
 @click.command()
 @number
 @click.option("--app", envvar="APP", help="Serve this folder instead of the step's own.")
-def step(number: int, app: str | None):
+def step(number: int, app: str | None) -> None:
     """Serve a step on its port, until Ctrl-C."""
     from workshop.services import shared
 
@@ -30,7 +34,13 @@ def step(number: int, app: str | None):
     serve(chosen, folder, services.environment())
 
 
-def serve(chosen, folder: Path, environment: dict[str, str], tries=None, after=()):
+def serve(
+    chosen: Step,
+    folder: Path,
+    environment: dict[str, str],
+    tries: list[str] | None = None,
+    after: Iterable[str] = (),
+) -> None:
     """Serve `folder` as that step until Ctrl-C, once it is said what to try, and `after` that."""
     port = int(os.environ.get("PORT") or chosen.port)
     log = STATE / f"{chosen.folder}.log"
@@ -42,7 +52,7 @@ def serve(chosen, folder: Path, environment: dict[str, str], tries=None, after=(
             click.echo("  " + command.format(url=server.url))
         for line in after:
             click.echo(line)
-        click.echo(f"Its output is in {_shown(log)}. Ctrl-C ends it.")
+        click.echo(f"Its output is in {shown(log)}. Ctrl-C ends it.")
         for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
             signal.signal(number, lambda *_: sys.exit(0))
         try:
@@ -50,18 +60,26 @@ def serve(chosen, folder: Path, environment: dict[str, str], tries=None, after=(
         except KeyboardInterrupt:
             click.echo("\nStopping …", err=True)
             return
-    raise WorkshopError(f"The app ended with exit code {code}: its output is in {_shown(log)}.")
+    raise WorkshopError(f"The app ended with exit code {code}: its output is in {shown(log)}.")
 
 
 @click.command()
-def services():
-    """Start PostgreSQL and Valkey and fill the database."""
+def services() -> None:
+    """Start PostgreSQL and Valkey and fill the database; prints what an app needs to reach them.
+
+    Only that goes to stdout: `eval "$(make services)"` sets it in a shell.
+    """
     from workshop.services import shared
 
     running = shared()
-    running.start(say=click.echo)
+    running.start(say=_note)
+    _note("They run. To start an app by hand, set these in its terminal:")
     for name, url in running.environment().items():
-        click.echo(f"{name}={url}")
+        click.echo(f"export {name}={shlex.quote(url)}")
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)
 
 
 @click.command()
@@ -72,48 +90,67 @@ def stop() -> None:
 
     shared().stop()
     end_orphans()
-    click.echo("PostgreSQL and Valkey are stopped; their data is kept.")
+    click.echo("PostgreSQL and Valkey are stopped; their data stays.")
 
 
 @click.command()
-def psql():
+@click.option("--service", envvar="SERVICE", type=click.Choice(["valkey", "postgres"]))
+def pause(service: str | None) -> None:
+    """Let one of our servers hang: it accepts connections and doesn't answer."""
+    from workshop.services import shared
+
+    if not service:
+        raise WorkshopError("Name a server: make pause SERVICE=valkey, or SERVICE=postgres")
+    server = getattr(shared(), service, None)
+    if server is None:
+        raise WorkshopError("DATABASE_URL or REDIS_URL is set: only our own servers can be paused.")
+    if not server.pause():
+        raise WorkshopError(f"{server.title} doesn't run: start it with `make services`.")
+    click.echo(f"{server.title} hangs until `make services` wakes it up.")
+
+
+@click.command()
+def psql() -> None:
     """A PostgreSQL prompt on the shop."""
+    import psycopg2.extensions
+
     from workshop.services import shared
     from workshop.services.postgres import installation
 
     running = shared()
-    running.start(say=lambda text: click.echo(text, err=True))
-    url = running.environment()["DATABASE_URL"].replace("+psycopg2", "")
+    running.start(say=_note)
+    url = libpq_url(running.environment()["DATABASE_URL"])
+    # On the command line, every user of the machine could read the password.
+    parameters = psycopg2.extensions.parse_dsn(url)
+    environment = os.environ | {"PGPASSWORD": parameters.pop("password", "")}
+    address = psycopg2.extensions.make_dsn(**parameters)
     program = str(installation() / "bin" / "psql")
-    os.execv(program, [program, url])  # noqa: S606
+    os.execve(program, [program, address], environment)  # noqa: S606
 
 
 @click.command("redis-cli")
-def redis_cli():
+def redis_cli() -> None:
     """A Redis prompt on the cache."""
     from workshop.learning.prompt import run
     from workshop.services import shared
 
     running = shared()
-    running.start(say=lambda text: click.echo(text, err=True))
+    running.start(say=_note)
     run(running.environment()["REDIS_URL"])
 
 
 @click.command()
-def clean():
+def clean() -> None:
     """Stop the services and remove all that the workshop generated; your work/ stays."""
     from workshop.services import shared
 
     shared().stop()
-    generated = [path for path in STATE.glob("*") if path != progress.FILE]
+    mine = (progress.FILE, *progress.FILE.parent.glob(f"{progress.FILE.stem}.unreadable*"))
+    generated = [path for path in STATE.glob("*") if path not in mine]
     caches = [path for path in ROOT.rglob("__pycache__") if ".venv" not in path.parts]
-    for path in (*generated, *caches, ROOT / "build", ROOT / ".pytest_cache"):
-        if path.is_dir():
+    for path in (*generated, *caches, HANDOUT, ROOT / ".pytest_cache"):
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    click.echo("Removed what was generated. Your work/, your progress and .venv/ are kept.")
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    click.echo("Removed what was generated. Your work/, progress, marks and .venv/ stay.")

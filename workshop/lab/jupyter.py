@@ -13,7 +13,6 @@ from workshop.steps import step
 
 NOTEBOOKS = ROOT / "notebooks"
 COPIES = ROOT / "work" / "notebooks"
-HANDOUT = ROOT / "build" / "handout"
 SECONDS = 300  # for one cell; a slow machine may take its time
 
 

@@ -29,9 +29,9 @@ from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
 from workshop.services import shared
 from workshop.services.daemon import ports
-from workshop.services.settings import plain
 from workshop.steps import Step, step
 from workshop.target import answers_as
+from workshop.urls import libpq_url
 
 OWN = "WORKSHOP_OWN_SERVERS"  # set: never use those that `make step` runs
 ANSWER_TIMEOUT = 120  # seconds; the first start copies a database
@@ -105,7 +105,7 @@ class Lab:
             self.log(f"  {mistakes.mistake(number, mistake).mistake}")
         if settings:
             self.log("  with " + ", ".join(f"{key}={value}" for key, value in settings.items()))
-        database = plain(self.environment["DATABASE_URL"])
+        database = libpq_url(self.environment["DATABASE_URL"])
         return LabServer(name, found["url"], database, found["pid"], Path(found["log"]))
 
     @property
@@ -174,7 +174,7 @@ def running_step(step: Step) -> LabServer | None:
     pid = listener(step.port) if answers_as(step, url) else None
     if pid is None:
         return None
-    database = plain(shared().environment()["DATABASE_URL"])
+    database = libpq_url(shared().environment()["DATABASE_URL"])
     return LabServer(step.folder, url, database, pid, STATE / f"{step.folder}.log", own=False)
 
 

@@ -106,7 +106,8 @@ def task(step: Step) -> str:
         f"- `make check {n}` checks this folder, `make watch {n}` checks it on each save\n"
         f"- `make hint {n}` gives the next hint for the first failed check; "
         f"`make hint {n} CHECK=id` asks about another one, by the id in parentheses above\n"
-        f"- `make step {n} APP={shown(folder(step))}` serves it\n"
+        f"- `make step {n} APP={shown(folder(step))}` serves it; "
+        '`eval "$(make services)"` sets what it needs to start by hand\n'
         f"- `make solution {n}` compares it with the finished step\n"
     )
 

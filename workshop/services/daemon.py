@@ -1,25 +1,29 @@
 """What the two servers share: found by their working folder, started once, ended without rest."""
 
 import errno
-import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from workshop.errors import WorkshopError
+from workshop.locks import try_lock
 from workshop.services.account import Account, account
 
 HOST = "127.0.0.1"
 START_SECONDS = 60  # a busy laptop that recovers after a crash
 STOP_SECONDS = 20
 KEPT = 90  # seconds for which a system may keep the port of a connection that has ended, and more
+T = TypeVar("T")
 
 
 class Daemon:
@@ -56,8 +60,10 @@ class Daemon:
         return next(iter(self.pids()), None)
 
     def running(self) -> bool:
-        """Whether our server runs and is ready on its port."""
-        return self.ready(self.pid())
+        """Whether our server runs and is ready on its port; not while any of it is paused."""
+        processes = self.processes()
+        first = processes[0].pid if processes else None
+        return self.ready(first) and not any(map(_paused, processes))
 
     def start(self, say=lambda text: None) -> None:
         """Start the server unless it runs; one on another port is restarted on this one.
@@ -77,6 +83,14 @@ class Daemon:
             text = self.log.read_bytes()[start_of_log:].decode(errors="replace")
             self.end()
             raise WorkshopError(self._reason(text))
+
+    def pause(self) -> bool:
+        """Let the server hang until the next start; whether it ran."""
+        processes = self.processes()
+        for process in processes:
+            with suppress(psutil.Error):
+                process.suspend()
+        return bool(processes)
 
     def _adopt(self) -> bool:
         """Whether a server of ours already runs well, or comes up by itself, on our port."""
@@ -112,12 +126,14 @@ class Daemon:
 
         It tells of a server that we cannot see, as one in a container that shares the clone.
         """
-        with self.folder.with_suffix(".claim").open("w") as file:
-            if not wait(lambda: _locked(file), seconds=2):  # a server that ends lets go last of all
-                raise WorkshopError(
-                    f"{self.title} already works on {self.folder}, in another container or for "
-                    "another user: stop it there first."
-                )
+        path = self.folder.with_suffix(".claim")
+        file = wait(lambda: try_lock(path), seconds=2)  # a server that ends lets go last of all
+        if not file:
+            raise WorkshopError(
+                f"{self.title} already works on {self.folder}, in another container or for "
+                "another user: stop it there first."
+            )
+        with file:
             yield file
 
     def _await_port(self, say) -> None:
@@ -149,15 +165,6 @@ class Daemon:
         return f"{self.title} did not start ({told.strip()}): more is in {self.log}"
 
 
-def _locked(file) -> bool:
-    """Lock the file, unless somebody else holds the lock."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def in_folder(folder: Path, names: set[str]) -> list[psutil.Process]:
     """The living processes with one of these names whose working folder is `folder`."""
     here = os.path.realpath(folder)
@@ -167,6 +174,13 @@ def in_folder(folder: Path, names: set[str]) -> list[psutil.Process]:
             if process.cwd() == here and process.name() in names:  # a folder is quicker to read
                 found.append(process)
     return found
+
+
+def _paused(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
 
 
 def _parent(process: psutil.Process) -> int:
@@ -198,20 +212,35 @@ def launch(command: list, folder: Path, log: Path, account: Account, claim) -> i
     return int(shell.stdout)
 
 
+def write_secret(path: Path, text: str) -> None:
+    """Replace the file by one with this text, which only its owner can read."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def random_password() -> str:
+    return secrets.token_urlsafe(24)
+
+
 def environment() -> dict[str, str]:
     """A plain environment: no PGDATA, PGOPTIONS or broken locale of the user's reaches a server."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
 
-def wait(ready, seconds: float = START_SECONDS, while_alive: int | None = None) -> bool:
-    """Poll `ready` until it is true, the time is up, or the process is gone."""
+def wait(
+    ready: Callable[[], T], seconds: float = START_SECONDS, while_alive: int | None = None
+) -> T:
+    """Poll `ready` until it is true, the time is up, or the process is gone; its last value."""
     deadline = time.monotonic() + seconds
-    while not ready():
+    while not (value := ready()):
         if time.monotonic() > deadline or (while_alive and not alive(while_alive)):
-            return False
+            break
         time.sleep(0.01)
-    return True
+    return value
 
 
 def living(process: psutil.Process) -> bool:

@@ -6,11 +6,13 @@ makes in a fraction of the time, and whole or not at all.
 
 import errno
 import hashlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
 from psycopg2 import errors
+from psycopg2.extensions import cursor as Cursor
 
 from workshop.errors import WorkshopError
 from workshop.services.daemon import disk_full
@@ -46,7 +48,7 @@ CLONE = "CREATE DATABASE shop TEMPLATE shop_template OWNER workshop STRATEGY fil
 
 
 @contextmanager
-def session(url: str, autocommit: bool = True):
+def session(url: str, autocommit: bool = True) -> Iterator[Cursor]:
     """Yield a cursor on a connection of its own, closed at the end.
 
     Without `autocommit` all is one transaction, committed at the end unless an error is raised.
@@ -59,6 +61,18 @@ def session(url: str, autocommit: bool = True):
         connection.commit()
     finally:
         connection.close()
+
+
+@contextmanager
+def administration(postgres) -> Iterator[Cursor]:
+    """A session as superuser, one at a time.
+
+    The server goes on with a statement whose client was killed: CREATE DATABASE then fails for the
+    next client. The lock lasts until that statement has ended.
+    """
+    with session(postgres.admin()) as admin:
+        admin.execute("SELECT pg_advisory_lock(19432)")
+        yield admin
 
 
 def complete(url: str) -> bool:
@@ -92,7 +106,7 @@ def ensure(postgres, say) -> None:
     if complete(postgres.url()):
         return
     say("Filling the database shop: 5,000 products, 200,000 orders …")
-    with session(postgres.admin()) as admin:
+    with administration(postgres) as admin:
         admin.execute(ROLE)
         admin.execute(STATISTICS)
         admin.execute(TEMPLATE_VERSION)

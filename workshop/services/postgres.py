@@ -5,11 +5,11 @@ path is often longer), with SCRAM, as against a real server.
 """
 
 import os
-import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +17,15 @@ from pathlib import Path
 import psutil
 
 from workshop.errors import WorkshopError
-from workshop.services.account import Account, account
-from workshop.services.daemon import HOST, Daemon, environment, in_folder
+from workshop.services.account import Account, account, named_account
+from workshop.services.daemon import (
+    HOST,
+    Daemon,
+    environment,
+    in_folder,
+    random_password,
+    write_secret,
+)
 
 # fsync and synchronous_commit stay on for the learner: an order answered with 201 is on the disk.
 # Parallel workers and JIT are off, so that a query costs the same on every machine, and a count of
@@ -69,13 +76,16 @@ class Postgres(Daemon):
         super().__init__(self.home / "data", state / "postgres.log", port)
         self.program = installation() / "bin" / "postgres"
         self.durable = durable
+        # Outside of the data, which belongs to the server's account: root writes nothing in there.
+        self.settings = self.home / "postgresql.conf"
+        self.access = self.home / "pg_hba.conf"
 
     def url(self, database: str = "shop") -> str:
         """What libpq, psql and psycopg2 take, for the role `workshop`."""
         return f"postgresql://workshop:workshop@{HOST}:{self.port}/{database}"
 
     def admin(self, database: str = "postgres") -> str:
-        """The same for the superuser, whose random password lies beside the data."""
+        """The same for the superuser, whose random password is in a file next to the data."""
         password = (self.home / "password").read_text().strip()
         return f"postgresql://postgres:{password}@{HOST}:{self.port}/{database}"
 
@@ -101,20 +111,23 @@ class Postgres(Daemon):
     def prepare(self) -> None:
         """Write the settings; drop a pid file that a crash or a reboot left behind.
 
-        Whoever calls has seen that no process works in the data folder: the number in the file
-        then belongs to another program, and PostgreSQL might refuse to start because of it.
+        The caller has seen that no process works in the data folder: the number in the file then
+        belongs to another program, and PostgreSQL might refuse to start because of it.
         """
-        owner = account(self.program, self.folder)
         settings = SETTINGS.format(port=self.port, fsync="on" if self.durable else "off")
-        for name, text in {"postgresql.conf": settings, "pg_hba.conf": ACCESS}.items():
-            path = self.folder / name
-            if path.read_text() != text:
-                path.write_text(text)
-            owner.own(path)
+        for path, text in {self.settings: settings, self.access: ACCESS}.items():
+            path.write_text(text)
+            path.chmod(0o644)
+        owner = self.account()
+        if self.folder.stat().st_uid != owner.uid:
+            owner.own(self.folder)
         (self.folder / "postmaster.pid").unlink(missing_ok=True)
 
     def command(self) -> list[str]:
-        return [str(self.program), "-D", str(self.folder)]
+        return [
+            *(str(self.program), "-D", str(self.folder)),
+            *("-c", f"config_file={self.settings}", "-c", f"hba_file={self.access}"),
+        ]
 
     def exists(self) -> bool:
         """Whether the data folder has been made."""
@@ -132,16 +145,15 @@ class Postgres(Daemon):
             )
         self.home.mkdir(parents=True, exist_ok=True)
         self._clear_half_made()
-        owner = account(self.program, self.home)
         place = Path(tempfile.mkdtemp(prefix="new-", dir=self.home))
-        password = self.home / "password"
-        password.touch(mode=0o600)
-        password.write_text(secrets.token_urlsafe(24) + "\n")
-        owner.own(password)
-        owner.own(place)
-        self._initdb(place, password, owner)
-        (place / "data").rename(self.folder)
-        place.rmdir()
+        password = random_password() + "\n"
+        try:
+            self._initdb(place, password)
+            account(self.program, self.home).own(place / "data")
+            write_secret(self.home / "password", password)
+            (place / "data").rename(self.folder)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _clear_half_made(self) -> None:
         """Remove what a killed start left."""
@@ -159,14 +171,18 @@ class Postgres(Daemon):
                     with suppress(psutil.Error):
                         process.kill()
 
-    def _initdb(self, place: Path, password: Path, owner: Account) -> None:
-        arguments = [
-            "-D",
-            str(place / "data"),
-            "--username=postgres",
-            f"--pwfile={password}",
-        ]
-        arguments += ["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale"]
+    def _initdb(self, place: Path, password: str) -> None:
+        """Run initdb in `place`, a folder that only we can open."""
+        owner = named_account(self.program, self.home)
+        if not owner.prefix:  # without a capability, its folder must be open on the way to its own
+            place.chmod(0o711)
+        write_secret(place / "password", password)
+        (place / "data").mkdir(mode=0o700)
+        for path in place.iterdir():
+            owner.own(path)
+        arguments = ["-D", str(place / "data"), "--username=postgres"]
+        arguments += [f"--pwfile={place / 'password'}", "--auth=scram-sha-256"]
+        arguments += ["--encoding=UTF8", "--no-locale"]
         arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         arguments += [] if self.durable else ["--no-sync"]
         with _initdb_program(owner) as program:
@@ -182,9 +198,7 @@ class Postgres(Daemon):
                 **owner.options,
             )
         if result.returncode != 0:
-            reason = self._reason(result.stderr)
-            shutil.rmtree(place, ignore_errors=True)
-            raise WorkshopError(reason)
+            raise WorkshopError(self._reason(result.stderr))
 
 
 def installation() -> Path:
@@ -193,7 +207,7 @@ def installation() -> Path:
 
 
 @contextmanager
-def _initdb_program(owner: Account):
+def _initdb_program(owner: Account) -> Iterator[Path]:
     """Yield the path of an initdb that works.
 
     initdb runs `postgres` through a shell and does not escape its path: where that holds a sign

@@ -1,13 +1,14 @@
 """The pair of servers with one state folder."""
 
-import fcntl
 from contextlib import contextmanager
 from pathlib import Path
 
+from workshop.locks import locked, try_lock
 from workshop.paths import STATE
 from workshop.services import database
 from workshop.services.postgres import Postgres
 from workshop.services.valkey import Valkey
+from workshop.urls import sqlalchemy_url
 
 SCRAM_ITERATIONS = 4096  # PostgreSQL's default: 2 ms for each connection
 # Outside of the ports that systems give to outgoing connections (from 32768 on Linux, from 49152 on
@@ -74,16 +75,18 @@ class Services:
             self.postgres.stop(mode)
 
     def environment(self) -> dict[str, str]:
-        """What an app needs to reach both servers."""
-        url = self.postgres.url().replace("postgresql://", "postgresql+psycopg2://")
-        return {"DATABASE_URL": url, "REDIS_URL": self.valkey.url}
+        """What an app needs to reach both servers, once they have been started."""
+        return {
+            "DATABASE_URL": sqlalchemy_url(self.postgres.url()),
+            "REDIS_URL": self.valkey.url,
+        }
 
     def fresh_database(self) -> None:
         """Give `shop` its first rows again, drop what was cached, forget the query statistics.
 
         Clients that are connected to `shop` lose their connection.
         """
-        with self._locked(), database.session(self.postgres.admin()) as admin:
+        with self._locked(), database.administration(self.postgres) as admin:
             database.store_password(admin, self.scram_iterations)
             database.clone(admin)
             self.valkey.call("FLUSHALL")
@@ -92,30 +95,14 @@ class Services:
     def _locked(self, say=lambda text: None):
         """Keep other processes from starting or stopping the same servers meanwhile."""
         with database.plain_errors(self.state):
-            self.state.mkdir(parents=True, exist_ok=True)
-            with (self.state / "lock").open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    say("Waiting for another command that starts or stops the services …")
-                    fcntl.flock(lock, fcntl.LOCK_EX)
+            waiting = "Waiting for another command that starts or stops the services …"
+            with locked(self.state / "lock", lambda: say(waiting)):
                 yield
 
 
 def stop_leftovers(state: Path = STATE) -> None:
     """Stop the servers of private slots whose owner was killed."""
     for owner in (state / "private").glob("*/owner"):
-        if lock := lock_free(owner):
+        if lock := try_lock(owner):
             with lock:
                 Services(owner.parent).stop("immediate")
-
-
-def lock_free(path: Path):
-    """Return the file, open and locked; None when another process holds it."""
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file

@@ -10,8 +10,8 @@ from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
 from workshop.services import database
 from workshop.services.services import POSTGRES_PORT, REDIS_PORT, Services
+from workshop.urls import libpq_url, sqlalchemy_url
 
-SCHEMES = ("postgresql+psycopg2://", "postgresql://", "postgres://")
 TABLES = """
 SELECT array_agg(relname::text) FROM pg_class
 WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace = current_schema()::regnamespace
@@ -24,7 +24,7 @@ def setting(name: str, default: str = "", root: Path = ROOT) -> str:
     return os.environ.get(name) or dotenv_values(root / ".env").get(name) or default
 
 
-def shared(state: Path = STATE):
+def shared(state: Path = STATE) -> "Services | External":
     """The learner's services.
 
     `POSTGRES_PORT` and `REDIS_PORT` move the workshop's own servers; `DATABASE_URL` and
@@ -32,9 +32,9 @@ def shared(state: Path = STATE):
     that makes no sense.
     """
     own = Services(state, _port("POSTGRES_PORT", POSTGRES_PORT), _port("REDIS_PORT", REDIS_PORT))
-    database_url, redis_url = setting("DATABASE_URL"), setting("REDIS_URL")
+    database_url, redis_url = _database_url(), setting("REDIS_URL")
     if database_url or redis_url:
-        return External(own, _psycopg2(database_url), redis_url)
+        return External(own, database_url, redis_url)
     return own
 
 
@@ -48,8 +48,11 @@ class External:
 
     def environment(self) -> dict[str, str]:
         """What an app needs to reach both servers."""
-        given = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
-        return self.own.environment() | {name: url for name, url in given.items() if url}
+        own = self.own
+        return {
+            "DATABASE_URL": self.database_url or sqlalchemy_url(own.postgres.url()),
+            "REDIS_URL": self.redis_url or own.valkey.url,
+        }
 
     def start(self, say=print) -> None:
         """See that the servers answer; fill an empty database, touch no other.
@@ -74,7 +77,7 @@ class External:
         raise WorkshopError("The database that DATABASE_URL names is not made afresh by us.")
 
     def _check_database(self, say) -> None:
-        url = plain(self.database_url)
+        url = libpq_url(self.database_url)
         try:
             with database.session(url) as cursor:
                 cursor.execute(TABLES)
@@ -120,21 +123,12 @@ class External:
             ) from error
 
 
-def plain(url: str) -> str:
-    """The same URL as libpq, psql and psycopg2 read it."""
-    return url.replace("postgresql+psycopg2://", "postgresql://", 1)
-
-
-def _psycopg2(url: str) -> str:
-    """The same URL as SQLAlchemy reads it: with the driver's name."""
-    if not url:
-        return ""
-    for scheme in SCHEMES:
-        if url.startswith(scheme):
-            return SCHEMES[0] + url.removeprefix(scheme)
-    raise WorkshopError(
-        "DATABASE_URL must begin with postgresql:// (or postgres://, postgresql+psycopg2://)."
-    )
+def _database_url() -> str:
+    url = setting("DATABASE_URL")
+    try:
+        return sqlalchemy_url(url) if url else ""
+    except ValueError as error:
+        raise WorkshopError(f"DATABASE_URL {error}.") from error
 
 
 def _port(name: str, default: int) -> int:

@@ -4,7 +4,6 @@ Each user takes the first free slot, `.workshop/private/<n>/`, and holds its loc
 for the next one; a new slot is copied from `.workshop/private/base/`, which is made once.
 """
 
-import fcntl
 import shutil
 import signal
 import threading
@@ -14,11 +13,12 @@ from importlib import metadata
 from itertools import count
 from pathlib import Path
 
+from workshop.locks import locked, try_lock
 from workshop.paths import STATE
 from workshop.services import database
 from workshop.services.account import account
 from workshop.services.ports import free_port, release
-from workshop.services.services import SCRAM_ITERATIONS, Services, lock_free
+from workshop.services.services import SCRAM_ITERATIONS, Services
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def _take_slot(folder: Path):
         for number in count(1):
             slot = folder / str(number)
             slot.mkdir(parents=True, exist_ok=True)
-            if lock := lock_free(slot / "owner"):
+            if lock := try_lock(slot / "owner"):
                 return lock
 
 
@@ -77,12 +77,10 @@ def _copy_base(folder: Path, services: Services, say) -> None:
     version.unlink(missing_ok=True)
     shutil.rmtree(slot / "postgres", ignore_errors=True)
     base = folder / "base"
-    base.mkdir(exist_ok=True)
-    with (base / "owner").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(base / "owner"):
         _make_base(base, say)
-        shutil.copytree(base / "postgres", slot / "postgres", copy_function=shutil.copy2)
-    account(services.postgres.program, base / "postgres" / "data").own(slot / "postgres")
+        shutil.copytree(base / "postgres", slot / "postgres", symlinks=True)
+    account(services.postgres.program, base / "postgres" / "data").own(services.postgres.folder)
     version.write_text(_version())
 
 

@@ -5,7 +5,8 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 
-from workshop.services.daemon import HOST, Daemon, ports
+from workshop.errors import WorkshopError
+from workshop.services.daemon import HOST, Daemon, ports, random_password, write_secret
 
 # Nothing is saved: a cache may be lost. When it is full the least used keys make room.
 SETTINGS = {
@@ -29,21 +30,38 @@ class Valkey(Daemon):
         self.program = _program()
 
     @property
+    def password(self) -> str:
+        """What clients log in with, so that other users of the machine can't change the cache.
+
+        The first start makes it; it stays the same as long as the folder does. Raises WorkshopError
+        before that.
+        """
+        try:
+            return (self.folder / "password").read_text().strip()
+        except FileNotFoundError as error:
+            raise WorkshopError("Valkey has never been started here: `make services`.") from error
+
+    @property
     def url(self) -> str:
-        return f"redis://{HOST}:{self.port}/0"
+        """Where clients find the server, with the password."""
+        return f"redis://:{self.password}@{HOST}:{self.port}/0"
 
     def stop(self) -> None:
         """Stop the server; nothing that it held is kept."""
         self.end((signal.SIGTERM,))
 
     def call(self, command: str) -> str:
-        """Send one command in the inline form; return the first line of the answer.
+        """Log in and send one command in the inline form; return the first line of the answer.
 
-        Raises OSError when the server does not answer within a second.
+        Raises OSError when the server does not answer within a second, or refuses the password.
         """
         with socket.create_connection((HOST, self.port), timeout=1) as connection:
-            connection.sendall(command.encode() + b"\r\n")
-            return connection.makefile("rb").readline().decode().strip()
+            connection.sendall(f"AUTH {self.password}\r\n{command}\r\n".encode())
+            lines = connection.makefile("rb")
+            login, answer = lines.readline(), lines.readline()
+        if login != b"+OK\r\n":
+            raise PermissionError(login.decode().strip())
+        return answer.decode().strip()
 
     def ready(self, pid: int | None) -> bool:
         try:
@@ -52,13 +70,17 @@ class Valkey(Daemon):
             return False
 
     def prepare(self) -> None:
+        """Make the password, once, and the settings, which hold it: for the server's eyes alone."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "password").exists():
+            write_secret(self.folder / "password", random_password() + "\n")
+        settings = {**SETTINGS, "port": str(self.port), "requirepass": self.password}
+        lines = [f'{name} "{value}"\n' for name, value in settings.items()]
+        write_secret(self.folder / "valkey.conf", "".join(lines))
+        self.account().own(self.folder / "valkey.conf")
 
     def command(self) -> list[str]:
-        settings = {**SETTINGS, "port": str(self.port)}
-        return [str(self.program)] + [
-            word for name, value in settings.items() for word in (f"--{name}", value)
-        ]
+        return [str(self.program), str(self.folder / "valkey.conf")]
 
 
 def _program() -> Path:
