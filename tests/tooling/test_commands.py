@@ -149,7 +149,7 @@ def test_mistakes_are_listed():
         (["check", "two"], {}, "not a valid integer"),
         (["check", "2"], {"APP": "nowhere"}, "There is no app.py"),
         (["check", "2"], {"M": "nothing"}, "`make mistake N=2` lists them"),
-        (["load"], {}, "Say what to load"),
+        (["load"], {}, "Name what to load"),
         (["load"], {"URL": "http://127.0.0.1:9/"}, "127.0.0.1:9"),
         (["pause"], {}, "make pause SERVICE=valkey"),
         (["start", "1"], {}, "Step 1 has nothing to build"),

@@ -107,6 +107,7 @@ def test_what_to_try_with_a_mistake_can_be_pasted_into_a_shell():
         command = mistake.attempt.format(url="http://127.0.0.1:8001")
         done = subprocess.run(["sh", "-n", "-c", command], stderr=subprocess.PIPE, check=False)
         assert not done.stderr, f"{mistake.name}: {command}"
+        assert "then " not in command.replace("; then ", ""), f"{mistake.name}: {command}"
         assert "pgrep" not in command, f"{mistake.name}: it hits any program of that name"
 
 

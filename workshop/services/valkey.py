@@ -5,7 +5,6 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 
-from workshop.errors import WorkshopError
 from workshop.services.daemon import HOST, Daemon, ports, random_password, write_secret
 
 # Nothing is saved: a cache may be lost. When it is full the least used keys make room.
@@ -33,18 +32,17 @@ class Valkey(Daemon):
     def password(self) -> str:
         """What clients log in with, so that other users of the machine can't change the cache.
 
-        The first start makes it; it stays the same as long as the folder does. Raises WorkshopError
-        before that.
+        The first start makes it, before that it is empty; it stays the same as long as the folder
+        does.
         """
-        try:
-            return (self.folder / "password").read_text().strip()
-        except FileNotFoundError as error:
-            raise WorkshopError("Valkey has never been started here: `make services`.") from error
+        file = self.folder / "password"
+        return file.read_text().strip() if file.exists() else ""
 
     @property
     def url(self) -> str:
         """Where clients find the server, with the password."""
-        return f"redis://:{self.password}@{HOST}:{self.port}/0"
+        login = f":{self.password}@" if self.password else ""
+        return f"redis://{login}{HOST}:{self.port}/0"
 
     def stop(self) -> None:
         """Stop the server; nothing that it held is kept."""
