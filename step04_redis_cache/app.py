@@ -36,7 +36,7 @@ app.config.update(
 api.init_app(app)
 pool.init_app(app)
 shop.db.init_app(app)
-reports = cache.Cache(app.config["REDIS_URL"], "data_response", app.config["CACHE_TTL"])
+report_cache = cache.Cache(app.config["REDIS_URL"], "data_response", app.config["CACHE_TTL"])
 
 
 @app.get("/")
@@ -65,7 +65,7 @@ def quote(product_id):
 
 @app.get("/data")
 def data():
-    return reports.response(report)
+    return report_cache.get_or_compute(build_report)
 
 
 @app.post("/orders")
@@ -80,11 +80,11 @@ def place_order():
     except shop.KeyReused:
         abort(422, "This Idempotency-Key belongs to another order: use a new key for a new order.")
     except shop.OutcomeUnknown:
-        reports.forget()  # The order may be in the report.
+        report_cache.invalidate()  # The order may be in the report.
         raise
     if order is None:
         abort(404, "There is no such product.")
-    reports.forget()
+    report_cache.invalidate()
     return order, 201, {"Location": url_for("order", order_id=order["id"])}
 
 
@@ -93,7 +93,7 @@ def order(order_id):
     return shop.find_order(order_id) or abort(404, "There is no such order.")
 
 
-def report():
+def build_report():
     rows = shop.sales_report()
     shop.db.session.close()  # no connection is held while Redis is asked
     return {"report": rows, "generated_at": datetime.now(UTC).isoformat()}

@@ -38,8 +38,8 @@ app.config.update(
 api.init_app(app)
 pool.init_app(app)
 shop.db.init_app(app)
-reports = cache.Cache(app.config["REDIS_URL"], "data_response", app.config["CACHE_TTL"])
-auth.init_app(app, reports)
+report_cache = cache.Cache(app.config["REDIS_URL"], "data_response", app.config["CACHE_TTL"])
+auth.init_app(app, report_cache)
 
 
 @app.get("/")
@@ -68,11 +68,11 @@ def quote(product_id):
 
 @app.get("/data")
 def data():
-    return reports.response(report)
+    return report_cache.get_or_compute(build_report)
 
 
 @app.post("/orders")
-@auth.required
+@auth.login_required
 def place_order():
     product_id, quantity = api.json_fields(product_id=int, quantity=int)
     if product_id < 1 or quantity < 1:
@@ -86,16 +86,16 @@ def place_order():
     except shop.KeyReused:
         abort(422, "This Idempotency-Key belongs to another order: use a new key for a new order.")
     except shop.OutcomeUnknown:
-        reports.forget()  # The order may be in the report.
+        report_cache.invalidate()  # The order may be in the report.
         raise
     if order is None:
         abort(404, "There is no such product.")
-    reports.forget()
+    report_cache.invalidate()
     return order, 201, {"Location": url_for("order", order_id=order["id"])}
 
 
 @app.get("/orders/<id:order_id>")
-@auth.required
+@auth.login_required
 def order(order_id):
     return shop.find_order(order_id, customer=g.username) or abort(404, "There is no such order.")
 
@@ -107,12 +107,12 @@ def login():
 
 
 @app.get("/me")
-@auth.required
+@auth.login_required
 def me():
     return {"username": g.username}
 
 
-def report():
+def build_report():
     rows = shop.sales_report()
     shop.db.session.close()  # no connection is held while Redis is asked
     return {"report": rows, "generated_at": datetime.now(UTC).isoformat()}

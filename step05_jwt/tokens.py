@@ -1,4 +1,4 @@
-"""Tokens: a user's name and an end, signed. Whoever has one is that user until it ends."""
+"""JSON Web Tokens: a user's name and an expiry, signed. The bearer is that user until then."""
 
 import os
 import secrets
@@ -8,84 +8,103 @@ from functools import lru_cache
 import jwt
 
 DEFAULTS = {"TOKEN_TTL": 3600}  # seconds
-ALGORITHM, ISSUER, AUDIENCE = "HS256", "flask-workshop", "shop"
-CLAIMS = ["sub", "iat", "exp", "iss", "aud", "jti"]
-SHORTEST = 32  # bytes of a secret: as many as HS256 signs with
-LONGEST = 1024  # characters of a token; ours have about 230, and a check of 2 MB takes 0.1 s
-REMEMBERED = 1000  # tokens whose signature need not be verified again
+ALGORITHM = "HS256"
+ISSUER, AUDIENCE = "flask-workshop", "shop"
+REQUIRED_CLAIMS = ["sub", "iat", "exp", "iss", "aud", "jti"]
+MIN_SECRET_BYTES = 32  # HS256 is no stronger than its key, and a short key can be guessed offline
+MAX_TOKEN_CHARS = 1024  # Ours have about 230, and verifying 2 MB takes 0.1 s.
+VERIFY_CACHE_SIZE = 1000  # tokens whose signature needn't be verified again
+MAX_USERNAME_CHARS = 64
 
 
 class Tokens:
-    """Signs with the first of the secrets, accepts what any of them signed."""
+    """Signs with the first of `signing_keys`, and accepts what any of them has signed."""
 
-    def __init__(self, secrets, ttl):
-        self.secrets, self.ttl = secrets, ttl
-        self.verified = lru_cache(REMEMBERED)(self._verified)
+    def __init__(self, signing_keys, ttl):
+        self.signing_keys, self.ttl = signing_keys, ttl
+        self._decode_once = lru_cache(VERIFY_CACHE_SIZE)(self._decode)
 
     def sign(self, username):
         """A token that says for `ttl` seconds who its bearer is."""
-        now = int(time.time())  # seconds since 1970 in UTC, whatever the time zone here
-        claims = {"sub": username, "iat": now, "exp": now + self.ttl}
-        claims |= {"iss": ISSUER, "aud": AUDIENCE, "jti": secrets.token_urlsafe(9)}
-        return jwt.encode(claims, self.secrets[0], ALGORITHM)
+        issued_at = int(time.time())  # Seconds since 1970 in UTC, whatever the time zone here is.
+        claims = {
+            "sub": username,
+            "iat": issued_at,
+            "exp": issued_at + self.ttl,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "jti": secrets.token_urlsafe(9),
+        }
+        return jwt.encode(claims, self.signing_keys[0], ALGORITHM)
 
-    def username(self, token):
-        """The user's name, or None where the token is none that we would give out now."""
-        if len(token) > LONGEST or not token.isascii():
+    def verify(self, token):
+        """The user's name, or None if the token isn't one that we would issue now."""
+        if len(token) > MAX_TOKEN_CHARS or not token.isascii():
             return None
         try:
-            name, end = self.verified(token)
+            username, expires_at = self._decode_once(token)
         except jwt.PyJWTError:
             return None
-        return name if time.time() < end else None  # of a token we know, the end alone is news
+        # A signature stays right, so it is verified once; the time is compared for each request.
+        return username if time.time() < expires_at else None
 
-    def _verified(self, token):
-        """Name and end; raises PyJWTError, which is not remembered."""
-        for secret in self.secrets:
+    def _decode(self, token):
+        """The user's name and the expiry in seconds since 1970.
+
+        Raises PyJWTError, which lru_cache doesn't remember: rubbish pushes no good token out.
+        """
+        for key in self.signing_keys:
             try:
                 claims = jwt.decode(
                     token,
-                    secret,
-                    algorithms=[ALGORITHM],  # never the one that the token names
+                    key,
+                    algorithms=[ALGORITHM],  # Never the one that the token itself names.
                     issuer=ISSUER,
                     audience=AUDIENCE,
-                    options={"require": CLAIMS, "strict_aud": True},
+                    options={"require": REQUIRED_CLAIMS, "strict_aud": True},
                 )
             except jwt.InvalidSignatureError:
                 continue
-            if self._ours(claims):
+            if self._claims_are_valid(claims):
                 return claims["sub"], claims["exp"]
         raise jwt.InvalidTokenError
 
-    def _ours(self, claims):
-        """What PyJWT lets pass: times as texts, a life longer than ours, names that are none."""
-        iat, exp, name = claims["iat"], claims["exp"], claims["sub"]
-        return type(iat) is type(exp) is int and exp - iat <= self.ttl and is_name(name)
+    def _claims_are_valid(self, claims):
+        """Whether we would have written these. PyJWT accepts times as texts, and any lifetime."""
+        issued_at, expires_at = claims["iat"], claims["exp"]
+        return (
+            type(issued_at) is type(expires_at) is int
+            and expires_at - issued_at <= self.ttl
+            and is_username(claims["sub"])
+        )
 
 
-def is_name(text):
-    """JSON can hold texts that neither PostgreSQL nor UTF-8 can."""
-    return 0 < len(text) <= 64 and text.isprintable()
+def is_username(text):
+    """Whether this could be a user's name. JSON can hold texts that PostgreSQL and UTF-8 can't."""
+    return 0 < len(text) <= MAX_USERNAME_CHARS and text.isprintable()
 
 
-def secrets_from(environ):
-    """The secret that signs, then the one before it while that is being replaced; may be empty.
+def signing_keys_from(environ):
+    """JWT_SECRET, which signs, then JWT_SECRET_PREVIOUS, which is still accepted; [] if unset.
 
-    Raises SystemExit with a sentence where one of them cannot be used.
+    Raises SystemExit with a sentence if one of them can't be used.
     """
     if "JWT_SECRET" not in environ:
         return []
     names = [name for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS") if name in environ]
-    return [usable(name, os.fsencode(environ[name])) for name in names]
+    return [usable_key(name, os.fsencode(environ[name])) for name in names]
 
 
-def usable(name, secret):
-    if len(secret) < SHORTEST:
+def usable_key(name, key):
+    """The key. Raises SystemExit with a sentence if it is too short or can't sign."""
+    if len(key) < MIN_SECRET_BYTES:
         raise SystemExit(
-            f"{name} is under {SHORTEST} bytes: `openssl rand -hex 32` makes a good one."
+            f"{name} has under {MIN_SECRET_BYTES} bytes: make one with `openssl rand -hex 32`."
         )
     try:
-        jwt.encode({}, secret, ALGORITHM)
-    except jwt.PyJWTError as error:  # half of a key pair, for instance
-        raise SystemExit(f"{name} cannot sign: {error}") from None
-    return secret
+        jwt.encode({}, key, ALGORITHM)
+    except jwt.PyJWTError:  # It is half of a key pair, for instance.
+        raise SystemExit(
+            f"{name} can't sign with {ALGORITHM}: make another with `openssl rand -hex 32`."
+        ) from None
+    return key

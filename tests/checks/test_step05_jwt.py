@@ -14,7 +14,7 @@ from logins import ADMIN, ALICE, BAD_LOGINS, JSON, QUICK, WRONG, WRONG_LOGINS, L
 
 GUARDED = {"iat": int, "exp": int, "sub": str, "iss": str, "aud": str, "jti": str}
 # Each app serves several checks. Three tries are soon used up; the window is longer than any check.
-STRICT = {"LOGIN_TRIES": 3, "LOGIN_WINDOW": 600, "JWT_SECRET": None}
+STRICT = {"LOGIN_ATTEMPTS": 3, "LOGIN_WINDOW": 600, "JWT_SECRET": None}
 TOKYO = {"TZ": "Asia/Tokyo", "JWT_SECRET_PREVIOUS": "p" * 32}
 NEW_YORK = {"TZ": "America/New_York", "TOKEN_TTL": 2, "JWT_SECRET": None}
 
@@ -272,7 +272,7 @@ def test_hashing_holds_no_connection(app, db, costly):
 
 def test_guesses_are_throttled(launch, redis):
     app = launch(**STRICT)
-    did = "POST /login with wrong passwords, LOGIN_TRIES=3"
+    did = "POST /login with wrong passwords, LOGIN_ATTEMPTS=3"
     answers = [app.post("/login", WRONG) for _ in range(5)]
     statuses = [a.status for a in answers]
     expect(statuses == [401] * 3 + [429] * 2, did, statuses, "401 three times, then 429")
@@ -297,7 +297,7 @@ def test_guesses_are_throttled(launch, redis):
 
 def test_login_clears_the_count(launch):
     app = launch(**STRICT)
-    did = "twice two wrong passwords and then the right one, LOGIN_TRIES=3"
+    did = "twice two wrong passwords and then the right one, LOGIN_ATTEMPTS=3"
     statuses = [app.post("/login", b).status for b in [WRONG, WRONG, ADMIN] * 2]
     expect(statuses == [401, 401, 200] * 2, did, statuses, "401, 401, 200, and the same again")
 
@@ -311,7 +311,7 @@ def test_guesses_at_once_are_counted(launch, db, services, costly):
     looked_at = sum(a is not None and a.status == 401 for a in answers)
     expect(
         looked_at <= 3 and counts(answers).endswith("× 429"),
-        "12 × POST /login at once with a wrong password, LOGIN_TRIES=3",
+        "12 × POST /login at once with a wrong password, LOGIN_ATTEMPTS=3",
         f"{looked_at} passwords were looked at",
         "3 × 401, 9 × 429",
     )

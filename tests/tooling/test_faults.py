@@ -37,7 +37,7 @@ def services():
 def load(services, tmp_path_factory):
     """The load, once it is over, and the server, which still runs."""
     log = tmp_path_factory.mktemp("faults") / "output.log"
-    settings = {"JWT_SECRET": "s" * 32, "SUPPLIER_DELAY": "0.02", "LOGIN_TRIES": "1000"}
+    settings = {"JWT_SECRET": "s" * 32, "SUPPLIER_DELAY": "0.02", "LOGIN_ATTEMPTS": "1000"}
     with Server(step(5).path, services.environment() | settings, log) as server:
         load = Load(server)
         load.stock, load.last_order = stock(services), last_order(services)

@@ -37,7 +37,7 @@ def gunicorn(services, tmp_path_factory):
     """gunicorn at work in the step's folder, all its workers serving."""
     log = tmp_path_factory.mktemp("gunicorn") / "output.log"
     port = free_port()
-    settings = {"PORT": str(port), "WORKERS": str(WORKERS), "LOGIN_TRIES": "3"}
+    settings = {"PORT": str(port), "WORKERS": str(WORKERS), "LOGIN_ATTEMPTS": "3"}
     with log.open("wb") as output:
         process = subprocess.Popen(
             GUNICORN,
