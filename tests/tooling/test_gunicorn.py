@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ def gunicorn(services, tmp_path_factory):
         )
     try:
         assert eventually(lambda: answers(port)), log.read_text()
-        yield Gunicorn(process, port)
+        yield Gunicorn(process, port, log)
     finally:
         process.terminate()
         try:
@@ -60,8 +61,8 @@ def gunicorn(services, tmp_path_factory):
 
 
 class Gunicorn:
-    def __init__(self, process, port):
-        self.process, self.port = process, port
+    def __init__(self, process, port, log):
+        self.process, self.port, self.log = process, port, log
 
     def clients(self) -> list["Client"]:
         """One client for each worker, connected to that one."""
@@ -153,7 +154,7 @@ def test_guesses_are_counted_across_workers(clients):
     assert first.ask("POST", "/login", ALICE)[0] == 429
 
 
-def test_pieces_are_sold_once_whoever_sells_them(gunicorn, clients, services):
+def test_items_are_sold_once_by_all_workers(gunicorn, clients, services):
     token = clients[0].token()
     with psycopg2.connect(services.postgres.url()) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE products SET stock = 20 WHERE id = 12")
@@ -165,6 +166,17 @@ def test_pieces_are_sold_once_whoever_sells_them(gunicorn, clients, services):
             for _ in range(40)
         ]
         assert sorted(job.result()[0] for job in asked) == [201] * 20 + [409] * 20
+
+
+def test_malformed_chunks_are_a_400(gunicorn):
+    request = (
+        b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=20) as client:
+        client.sendall(request)
+        assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
+    assert "Traceback" not in gunicorn.log.read_text()
 
 
 @pytest.mark.parametrize("secret", [None, "", "s" * 31], ids=["unset", "empty", "31 bytes"])
