@@ -1,6 +1,7 @@
 """Clients that repeat their orders until they are answered, while what they depend on breaks.
 
-    PYTHONPATH=. .venv/bin/python tests/tooling/chaos.py --seconds 60 --connections 100 --server gunicorn
+    export PYTHONPATH=.
+    .venv/bin/python tests/tooling/chaos.py --seconds 60 --connections 100 --server gunicorn
 
 Each client orders with an Idempotency-Key, and repeats the request after a 503 or where no answer
 comes. Meanwhile PostgreSQL is stopped, its connections are ended, and the app is killed; all of
