@@ -15,12 +15,10 @@ import statistics
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from workshop.errors import WorkshopError
 from workshop.load import Login, Request, load, until_answered
 from workshop.measuring.formatting import format_number, format_ratio
-from workshop.measuring.machine import fingerprint
 from workshop.measuring.progress import progress_bar
 from workshop.measuring.result import Result, load_text
 from workshop.measuring.student_t import confidence_interval, differs, rounds_needed
@@ -82,7 +80,6 @@ class Comparison:
     measure: str
     values: dict[str, list[float]] = field(default_factory=dict)
     results: dict[str, list[Result]] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=fingerprint)
 
     @property
     def rounds(self) -> int:
@@ -109,13 +106,13 @@ class Comparison:
             raise WorkshopError(
                 f"Some rounds gave too few answers for {measure}: make them longer."
             )
-        return Comparison(measure, values, self.results, self.machine)
+        return Comparison(measure, values, self.results)
 
     def __add__(self, more: "Comparison") -> "Comparison":
         """The rounds of both: `more` are further rounds of the same sides."""
         values = {name: self.values[name] + more.values[name] for name in self.values}
         results = {name: self.results[name] + more.results[name] for name in self.results}
-        return Comparison(self.measure, values, results, self.machine)
+        return Comparison(self.measure, values, results)
 
     def median(self, name: str) -> float:
         """Over the rounds, in the measure's unit."""
@@ -153,17 +150,6 @@ class Comparison:
     def _repr_html_(self) -> str:
         first, *rest = [html.escape(text) for text in self.lines() + self.warnings()]
         return f"<b>{first}</b><br>" + "<br>".join(rest)
-
-    def to_json(self) -> dict[str, Any]:
-        """Values, medians and ratios as plain types."""
-        return {
-            "measure": self.measure,
-            "values": self.values,
-            "medians": {name: self.median(name) for name in self.values},
-            "ratios": [vars(ratio) for ratio in self.ratios()],
-            "warnings": self.warnings(),
-            "machine": self.machine,
-        }
 
 
 def ratio_of(name: str, base: str, measure: str, logs: Sequence[float]) -> Ratio:

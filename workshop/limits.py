@@ -52,9 +52,6 @@ class LimitComparison:
         first, *rest = [html.escape(line) for line in self.lines()]
         return f"<b>{first}</b>" + "".join(f"<br>{line}" for line in rest)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"throughput": self.throughput, "limits": [vars(limit) for limit in self.limits]}
-
 
 def compare_with_limits(result: Result | float, *limits: Limit) -> LimitComparison:
     """A result, or requests/s, as a share of what it could be at best."""

@@ -9,7 +9,7 @@ import http.client
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,8 +107,8 @@ def reached(*targets: Target, log: Callable[[str], None] = print) -> Iterator[li
     Raises WorkshopError.
     """
     folders = [target for target in targets if target.url is None]
-    with served(*folders, log=log) if folders else nullcontext([]) as servers:
-        started = iter(servers)
+    with ExitStack() as stack:
+        started = iter(stack.enter_context(served(*folders, log=log)) if folders else [])
         yield [target.url or next(started).url for target in targets]
 
 

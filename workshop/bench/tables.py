@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workshop.measuring.formatting import format_interval, format_number, format_ratio
+from workshop.measuring.formatting import format_number, format_ratio
 
 CHARTS = {  # file: what it shows, for those who cannot see it too
     "journey.svg": "The same mix of requests on all five steps",
@@ -113,7 +113,8 @@ def sides(part: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def ratio_text(ratio: dict[str, Any]) -> str:
-    return f"{format_ratio(ratio['ratio'])} ({format_interval(ratio['low'], ratio['high'])})"
+    middle, low, high = (format_ratio(ratio[name]) for name in ("ratio", "low", "high"))
+    return f"{middle} ({low}–{high})"
 
 
 def throughput(entry: dict[str, Any]) -> str:

@@ -28,13 +28,14 @@ SETTLE = 120  # seconds at the most until a server has answered what is left of 
 SETTINGS = {"POOL_TIMEOUT": 10}  # wait for the pool: a quick refusal would count as an error
 AT_WORK = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop' AND state <> 'idle'"
 THREADS = "from app import app; app.run(app.config['HOST'], app.config['PORT'], threaded=True)"
-HYPERCORN = ("-m", "hypercorn", "--backlog", "1024", "--bind", "127.0.0.1:{port}")
+UVICORN = ("-m", "uvicorn", "--port", "{port}", "--loop", "uvloop", "--http", "httptools",
+           "--no-access-log")  # fmt: skip
 
 THREADED = Target("threads", step(1).path, arguments=("-c", THREADS))
 GUNICORN = Target(
     "gunicorn", step(2).path, arguments=("-m", "gunicorn", "-c", "alternatives/gunicorn.conf.py")
 )
-QUART = Target("quart", step(2).path, arguments=(*HYPERCORN, "alternatives/quart_app:app"))
+QUART = Target("quart", step(2).path, arguments=(*UVICORN, "alternatives.quart_app:app"))
 
 
 def step_target(number: int) -> Target:

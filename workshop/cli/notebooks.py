@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,20 +23,20 @@ READY = 60  # seconds until JupyterLab answers
 
 
 @click.command()
-def notebooks():
+def notebooks() -> None:
     """Open JupyterLab on the notebooks."""
     _lab("work/notebooks")
 
 
 @click.command()
 @number
-def notebook(number: int):
+def notebook(number: int) -> None:
     """Open the notebook of one step."""
     _lab(f"work/notebooks/{jupyter.notebook(number).name}")
 
 
 @click.command()
-def handout():
+def handout() -> None:
     """Run all notebooks and write them as HTML to build/handout/."""
     HANDOUT.mkdir(parents=True, exist_ok=True)
     for path in jupyter.notebooks():
@@ -44,7 +46,7 @@ def handout():
         click.echo(f"  {target.relative_to(ROOT)}")
 
 
-def _run(path):
+def _run(path: Path) -> Any:
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     try:
@@ -110,7 +112,7 @@ def _command(port: int, where: str) -> list[str]:
     ]
 
 
-def _await(process, port: int) -> None:
+def _await(process: subprocess.Popen, port: int) -> None:
     """Return once JupyterLab listens. Raises WorkshopError when it ends or is too slow."""
     deadline = time.monotonic() + READY
     while not listening(port):

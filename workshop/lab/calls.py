@@ -81,7 +81,8 @@ async def peak_threads(pid: int, work: Awaitable[Any]) -> int:
 
 async def _calls_until(done: asyncio.Event, url: str) -> list[Call]:
     async with aiohttp.ClientSession() as session:
-        zero, finished = time.perf_counter(), []
+        zero = time.perf_counter()
+        finished: list[Call] = []
         while not finished or not done.is_set():
             finished.append(await _call(session, zero, "GET", url, {}))
         return finished

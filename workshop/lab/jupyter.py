@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
@@ -49,8 +50,12 @@ def environment() -> dict[str, str]:
     kernel = home / "kernels" / "python3"
     kernel.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = {"argv": argv, "display_name": "Python 3 (workshop)", "language": "python"}
-    spec["metadata"] = {"debugger": True, "supported_encryption": ["curve"]}  # as ipykernel's own
+    spec = {
+        "argv": argv,
+        "display_name": "Python 3 (workshop)",
+        "language": "python",
+        "metadata": {"debugger": True, "supported_encryption": ["curve"]},  # as ipykernel's own
+    }
     text = json.dumps(spec)
     if not (kernel / "kernel.json").exists() or (kernel / "kernel.json").read_text() != text:
         (kernel / "kernel.json").write_text(text)
@@ -63,7 +68,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def executed(path: Path, extra: str = "", **variables: str):
+def executed(path: Path, extra: str = "", **variables: str) -> Any:
     """The notebook with the outputs of a run from top to bottom, on servers of its own.
 
     `extra` is the source of a cell to add at the end. Raises nbclient's CellExecutionError.
@@ -92,7 +97,7 @@ def executed(path: Path, extra: str = "", **variables: str):
     return found
 
 
-def page(found, title: str) -> str:
+def page(notebook: Any, title: str) -> str:
     """An executed notebook as one HTML file that needs nothing from elsewhere.
 
     Of cells with the tag `prose`, which only write text, the text is shown and not the code.
@@ -104,5 +109,5 @@ def page(found, title: str) -> str:
     exporter = HTMLExporter(
         config=config, mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url=""
     )
-    text, _ = exporter.from_notebook_node(found, {"metadata": {"name": title}})
+    text, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     return re.sub(r"<script[^>]+src=[^>]*>\s*</script>", "", text)

@@ -4,10 +4,12 @@ Colours are those of M. Okabe and K. Ito, "Color Universal Design" (2008), which
 tell apart.
 """
 
+from typing import Any
+
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 GREY, LIGHT_GREY, GRID = "#555555", "#BBBBBB", "#DDDDDD"
-STYLE = {
+STYLE: Any = {
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,

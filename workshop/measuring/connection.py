@@ -105,7 +105,8 @@ class Connection:
         while self.head is None or self.head.status < 200:  # 100 Continue: the real head follows
             end = buffer.find(b"\r\n\r\n")
             if end < 0:
-                return self._unfinished(data)
+                self._require_more(data)
+                return None
             self.head = self._parse(buffer[: end + 4])
             self.position = self.head.size
             if self.head.status < 200:
@@ -117,9 +118,13 @@ class Connection:
             self.position, whole = chunks_end(buffer, self.position)
         else:
             whole = head.length == UNTIL_CLOSE and not data
-        return head if whole else self._unfinished(data)
+        if whole:
+            return head
+        self._require_more(data)
+        return None
 
-    def _unfinished(self, data: bytes) -> None:
+    def _require_more(self, data: bytes) -> None:
+        """Raises ConnectionClosed or BadAnswer where the answer will never be whole."""
         if not data:
             raise ConnectionClosed("before the answer was whole")
         if self.head is None and len(self.buffer) > 65536:

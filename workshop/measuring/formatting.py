@@ -11,8 +11,3 @@ def format_ratio(ratio: float) -> str:
     if ratio < 10:
         return f"{ratio:.2f}"
     return f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
-
-
-def format_interval(low: float, high: float) -> str:
-    """The bounds of a ratio: 0.95–1.05."""
-    return f"{format_ratio(low)}–{format_ratio(high)}"

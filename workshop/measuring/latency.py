@@ -62,7 +62,3 @@ class Latencies:
     def longest(self) -> float:
         """In milliseconds; 0 without any."""
         return max(self.counts, default=0) / 1000
-
-    def to_json(self) -> list[list[int]]:
-        """Pairs of microseconds and counts, in ascending order."""
-        return [[value, count] for value, count in sorted(self.counts.items())]

@@ -34,9 +34,6 @@ class RequestResult:
     latencies: Latencies
     errors: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "errors": self.errors, "latencies": self.latencies.to_json()}
-
 
 @dataclass(repr=False)
 class Result:
@@ -168,14 +165,6 @@ class Result:
             rows.append(("reconnects", f"{self.reconnects:,}"))
         rows.append(("client", f"{self.client_cpu:.0%} of one core"))
         return [*rows, ("machine", sentence(self.machine))]
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it as plain types; latencies as pairs of microseconds and counts."""
-        objects = ("by_request", "latencies")
-        plain = {name: value for name, value in vars(self).items() if name not in objects}
-        by_request = [each.to_json() for each in self.by_request]
-        percentiles = {"p50_ms": self.p50, "p90_ms": self.p90, "p99_ms": self.p99}
-        return plain | percentiles | {"by_request": by_request, "notes": self.notes()}
 
     def __str__(self) -> str:
         lines = [self.label or self.url]
