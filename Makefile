@@ -46,7 +46,7 @@ GIVEN_GROUPS := $(if $(filter command,$(origin GROUPS)),$(GROUPS))
 GROUPS_NEEDED := core $(if $(filter install,$(MAKECMDGOALS)),$(GIVEN_GROUPS)) \
   $(call needs,notebooks,notebooks notebook handout) \
   $(call needs,bench,bench) \
-  $(call needs,dev,lint format test test-%)
+  $(call needs,dev,lint format test test-% dev-check)
 
 # What `python -m workshop` does under the same name.
 COMMANDS := $(NUMBERED) notebooks handout bench services pause stop psql redis-cli doctor progress clean \
@@ -104,7 +104,7 @@ wheelhouse: export WHEELHOUSE_GROUPS = $(GIVEN_GROUPS)# a bash in between would 
 
 # Development.
 
-.PHONY: test lint format lock
+.PHONY: test test-bare lint format lock
 
 TESTS = .venv/bin/python -m pytest tests
 WORKERS = 6# most tests wait more than they work
@@ -114,6 +114,9 @@ test: install ## run everything: checks, mistakes, tooling, notebooks
 
 test-flakiness: ## run the checks 20 times with all cores busy
 mutants: ## change a step at random: what do its checks miss?
+
+test-bare: ## install, serve and check on bare Debian systems, as root
+	@exec tests/bare/run
 
 lint: install ## look for faults and wrong formatting
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .

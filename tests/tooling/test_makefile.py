@@ -72,6 +72,40 @@ def test_load_goes_to_the_port_that_is_given():
     assert "Nothing answers at http://127.0.0.1:9/" in str(run.exception)
 
 
+def test_bare_machines_need_root(tmp_path):
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+    done = make("test-bare", env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done.returncode != 0
+    assert done.stderr.startswith("✗ make test-bare needs root and debootstrap on Debian or Ubuntu")
+
+
+@pytest.mark.parametrize(
+    ("goal", "groups"),
+    [
+        (["step", "1"], "core"),
+        (["notebook", "1"], "core notebooks"),
+        (["bench"], "core bench"),
+        (["test"], "core dev"),
+        (["lint"], "core dev"),
+        (["install", "GROUPS=bench"], "core bench"),
+        (["wheelhouse", "GROUPS=notebooks"], "core"),
+        (["stop", "notebooks"], "core notebooks"),
+    ],
+)
+def test_a_target_installs_the_groups_that_it_needs(goal, groups):
+    """GROUPS in the environment is a shell's own list of numbers."""
+    shown = subprocess.run(
+        ["make", "-n", *goal],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"GROUPS": "1000"},
+    ).stdout
+    asked = re.search(r"setup/stamp\.py (.*?) *; then", shown)[1].split()
+    assert asked == groups.split()
+
+
 def test_two_steps_are_compared():
     assert make("compare", "2", "3").stdout == "2 3 None compare\n"
 
