@@ -17,8 +17,9 @@ import pytest
 from workshop.__main__ import main
 from workshop.learning import learner
 from workshop.paths import ROOT
-from workshop.services import private
+from workshop.services import private, shared
 from workshop.services.ports import free_port
+from workshop.setup import doctor
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +213,35 @@ def test_doctor_holds_nothing_private():
     assert "Python" in shown
     for private_word in (os.path.expanduser("~"), str(ROOT), os.uname().nodename):
         assert private_word not in shown or len(private_word) < 4
+
+
+def test_doctor_starts_nothing_and_names_what_does_not_answer(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "shared", lambda: shared(tmp_path / "state"))
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    finding = doctor.services()
+    assert "PostgreSQL is stopped" in finding.found
+    assert "REDIS_URL doesn't answer" in finding.advice
+    assert not (tmp_path / "state").exists()
+    monkeypatch.setenv("POSTGRES_PORT", "none")
+    assert "POSTGRES_PORT" in doctor.services().advice
+
+
+@pytest.mark.parametrize(
+    "no_proxy, warned", [("", True), ("example.org", True), ("localhost,127.0.0.1", False)]
+)
+def test_doctor_warns_of_a_proxy_between_us_and_our_servers(monkeypatch, no_proxy, warned):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    assert ("no_proxy" in doctor.proxy().advice) == warned
+
+
+def test_doctor_says_that_an_old_system_is_too_old(monkeypatch):
+    monkeypatch.setattr(doctor.platform, "libc_ver", lambda: ("glibc", "2.27"))
+    assert "glibc 2.28" in doctor.system().advice
+    monkeypatch.setattr(doctor.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    assert not doctor.system().advice
+
+
+def test_doctor_names_the_packages_that_are_there(monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", ("flask", "no-such-package"))
+    assert re.fullmatch(r"flask [\d.]+", doctor.packages().found)

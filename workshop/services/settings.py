@@ -76,19 +76,38 @@ class External:
         """Raises WorkshopError: rows on a server that is not ours are not thrown away."""
         raise WorkshopError("The database that DATABASE_URL names is not made afresh by us.")
 
-    def _check_database(self, say) -> None:
-        url = libpq_url(self.database_url)
+    def named(self) -> list[str]:
+        """The settings that name a server."""
+        return [name for name in ("DATABASE_URL", "REDIS_URL") if getattr(self, name.lower())]
+
+    def silent(self) -> list[str]:
+        """Those of them whose server doesn't answer. This only looks, and changes nothing."""
+        looks = {"DATABASE_URL": self._tables, "REDIS_URL": self._check_redis}
+        found = []
+        for name in self.named():
+            try:
+                looks[name]()
+            except WorkshopError:
+                found.append(name)
+        return found
+
+    def _tables(self) -> set[str]:
+        """The names of the tables in the named database."""
         try:
-            with database.session(url) as cursor:
+            with database.session(libpq_url(self.database_url)) as cursor:
                 cursor.execute(TABLES)
-                tables = set(cursor.fetchone()[0] or ()) - {"pg_stat_statements_info"}
+                tables = set(cursor.fetchone()[0] or ())
         except psycopg2.Error as error:
             reason = str(error).strip().splitlines()[-1]
             raise WorkshopError(
                 f"The database that DATABASE_URL names does not answer ({reason}): start it, "
                 "or unset DATABASE_URL to use the workshop's own."
             ) from error
-        tables -= {"pg_stat_statements"}
+        return tables - {"pg_stat_statements", "pg_stat_statements_info"}
+
+    def _check_database(self, say) -> None:
+        url = libpq_url(self.database_url)
+        tables = self._tables()
         if tables >= OURS:
             self._check_version(url)
             return

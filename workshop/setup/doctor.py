@@ -12,18 +12,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from urllib.request import getproxies_environment, proxy_bypass_environment
 
 import psutil
 
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
-from workshop.services import shared
-from workshop.services.daemon import listening
+from workshop.services import External, shared
+from workshop.services.daemon import HOST, listening
 from workshop.steps import steps
 
 PACKAGES = ("flask", "gevent", "sqlalchemy", "psycopg2-binary", "redis", "pyjwt")
 FREE_DISK = 1.0  # GB: the packages of all groups take 0.5, the databases 0.3
 FREE_MEMORY = 1.0  # GB
+GLIBC = (2, 28)  # what the wheels of PostgreSQL and of most packages are made for
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """All findings, one after another; the services are looked at, not started."""
     looks: list[Callable[[], Finding]] = [
-        python, system, cores, memory, disk, packages, services, ports, timing
+        python, system, cores, memory, disk, packages, services, ports, proxy, timing
     ]  # fmt: skip
     for look in looks:
         yield look()
@@ -51,9 +53,13 @@ def python() -> Finding:
 
 
 def system() -> Finding:
-    name = f"{platform.system()} {platform.release()} {platform.machine()}"
-    fine = platform.system() in ("Linux", "Darwin")
-    return Finding("System", name, "" if fine else "Use Linux, macOS, or Windows with WSL 2.")
+    library, version = platform.libc_ver()
+    name = f"{platform.system()} {platform.release()} {platform.machine()} {library} {version}"
+    if platform.system() not in ("Linux", "Darwin"):
+        return Finding("System", name.strip(), "Use Linux, macOS, or Windows with WSL 2.")
+    if library == "glibc" and tuple(map(int, version.split("."))) < GLIBC:
+        return Finding("System", name, "The servers need glibc 2.28, of 2018: use a newer system.")
+    return Finding("System", name.strip())
 
 
 def cores() -> Finding:
@@ -75,38 +81,46 @@ def disk() -> Finding:
 
 
 def packages() -> Finding:
-    found = " ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-    return Finding("Packages", found)
+    """Those that are installed: some come only with the command that needs them."""
+    installed = {name: _version(name) for name in PACKAGES}
+    return Finding("Packages", " ".join(f"{name} {v}" for name, v in installed.items() if v))
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def services() -> Finding:
-    own = shared()
-    if not hasattr(own, "postgres"):
-        return _external(own)
-    up = {"PostgreSQL": own.postgres.running(), "Valkey": own.valkey.running()}
-    taken = [
-        f"{setting}={port}"
-        for name, setting, port in (
-            ("PostgreSQL", "POSTGRES_PORT", own.postgres.port),
-            ("Valkey", "REDIS_PORT", own.valkey.port),
-        )
-        if not up[name] and listening(port)
-    ]
-    found = ", ".join(f"{name} {'runs' if on else 'is stopped'}" for name, on in up.items())
-    if taken:
-        advice = (
-            f"Another program has {taken[0].split('=')[1]}: set {taken[0].split('=')[0]} in .env."
-        )
-        return Finding("Services", found, advice)
-    return Finding("Services", found)
-
-
-def _external(services) -> Finding:
+    """Looks at the servers and starts none."""
     try:
-        services.start(lambda text: None)
+        chosen = shared()
     except WorkshopError as error:
-        return Finding("Services", "DATABASE_URL or REDIS_URL is set", str(error))
-    return Finding("Services", "those in DATABASE_URL and REDIS_URL answer")
+        return Finding("Services", "a setting is wrong", str(error))
+    named = chosen.named() if isinstance(chosen, External) else []
+    own = chosen.own if isinstance(chosen, External) else chosen
+    servers = {"DATABASE_URL": own.postgres, "REDIS_URL": own.valkey}
+    running = {s: s.running() for name, s in servers.items() if name not in named}
+    states = [f"{s.title} {'runs' if on else 'is stopped'}" for s, on in running.items()]
+    taken = [s for s, on in running.items() if not on and listening(s.port)]
+    advice = ""
+    if taken:
+        advice = f"Another program has port {taken[0].port}: set {taken[0].setting} in .env."
+    if isinstance(chosen, External) and (silent := chosen.silent()):
+        advice = f"The server in {silent[0]} doesn't answer: start it, or unset {silent[0]}."
+    return Finding("Services", ", ".join(states + [f"{name} is set" for name in named]), advice)
+
+
+def proxy() -> Finding:
+    proxies = getproxies_environment()
+    if "http" not in proxies:
+        return Finding("Proxy", "none is set for http")
+    if proxy_bypass_environment(HOST, proxies):
+        return Finding("Proxy", f"http_proxy is set, and passed by for {HOST}")
+    advice = f"Add {HOST},localhost to no_proxy: curl would ask the proxy for your own servers."
+    return Finding("Proxy", "http_proxy is set", advice)
 
 
 def ports() -> Finding:
