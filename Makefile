@@ -87,8 +87,8 @@ notebooks: ## open JupyterLab on the notebooks
 notebook: ## open the notebook of one step
 handout: ## write the notebooks as pages to hand out
 bench: ## measure all steps against each other; QUICK=1: a look
-load: ## put load on a step or URL=; C=connections, S=seconds
-compare: ## compare two steps under load: make compare 2 3
+load: ## load a step, APP=folder or URL=; C=connections, S=seconds
+compare: ## compare steps, APP=folder, URL=: make compare 2 3
 services: ## start PostgreSQL and Valkey; prints an app's settings
 pause: ## let a server hang until make services: SERVICE=valkey
 stop: ## stop PostgreSQL and Valkey; their data is kept

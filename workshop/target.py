@@ -22,7 +22,7 @@ from workshop.server import Server
 from workshop.services import Services, private
 from workshop.steps import Step
 
-SECRET = "for measuring, where nobody logs in from outside"  # noqa: S105
+SECRET = "for measuring, where no user logs in from outside"  # noqa: S105
 MANIFEST = "target.toml"
 
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from loadserver import serving
 
-from workshop.compare import compare_sync
+from workshop.compare import Comparison, compare_sync
 from workshop.load import load_sync
 
 WRK = shutil.which("wrk")
@@ -38,7 +38,7 @@ def driver(url: str, connections: int, seconds: float) -> dict[str, float]:
     return {"throughput": result.throughput, "p50": result.p50, "cpu": result.client_cpu}
 
 
-def agreement(url: str, connections: int, seconds: int, rounds: int) -> dict:
+def agreement(url: str, connections: int, seconds: int, rounds: int) -> dict[str, Comparison]:
     """Comparisons of the driver (second) with wrk (first), by measure, over the same rounds."""
     measured: dict[str, list] = {"wrk": [], "driver": []}
     sides = {
@@ -48,10 +48,9 @@ def agreement(url: str, connections: int, seconds: int, rounds: int) -> dict:
         )
         for name, tool in (("wrk", wrk), ("driver", driver))
     }
-    found = {"throughput": compare_sync(sides, rounds=rounds, progress=False)}
-    found["p50"] = type(found["throughput"])("p50")
-    found["p50"].values = {name: [one["p50"] for one in many] for name, many in measured.items()}
-    return found
+    by_throughput = compare_sync(sides, rounds=rounds, progress=False)
+    p50 = {name: [each["p50"] for each in several] for name, several in measured.items()}
+    return {"throughput": by_throughput, "p50": Comparison("p50", p50)}
 
 
 def main(urls: list[str]) -> None:

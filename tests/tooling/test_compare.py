@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -233,11 +235,11 @@ def test_says_what_is_wrong(url):
         compare_sync({"a": f"{url}/ok", "b": f"{url}/missing"}, **QUICK)
 
 
-def test_sets_a_result_beside_its_limits(url):
+def test_compares_a_result_with_its_limits(url):
     nothing = asyncio.run(limits.no_op_limit(url, "/ok", seconds=0.3))
-    beside = limits.compare_with_limits(474.0, limits.concurrency_limit(50, 0.1), nothing)
-    assert "95% of 500 requests/s: 50 connections / 0.1 s of waiting" in str(beside)
-    assert nothing.per_second > 0 and "GET /ok, which does nothing" in beside._repr_html_()
+    shares = limits.compare_with_limits(474.0, limits.concurrency_limit(50, 0.1), nothing)
+    assert "95% of 500 requests/s: 50 connections / 0.1 s of waiting" in str(shares)
+    assert nothing.per_second > 0 and "GET /ok, which does nothing" in shares._repr_html_()
 
 
 def test_no_server_gets_past_the_limit_of_its_wait(url):
@@ -272,3 +274,40 @@ def test_load_and_compare_import_nothing_heavy():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not {"numpy", "scipy", "matplotlib", "IPython"} & set(done.stdout.split())
+
+
+def workshop(*words: str) -> str:
+    """What a command says; it succeeds."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("N", "URL")}
+    done = subprocess.run(
+        [sys.executable, "-m", "workshop", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def app(tmp_path) -> str:
+    """A folder with an app that only answers GET /ok and GET /."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "app.py").write_text(
+        "import os\nfrom flask import Flask\napp = Flask(__name__)\n"
+        "app.get('/')(lambda: 'here')\napp.get('/ok', endpoint='ok')(lambda: 'ok')\n"
+        "app.run(port=int(os.environ['PORT']))\n"
+    )
+    return str(folder)
+
+
+def test_the_commands_take_a_folder_and_a_url(url, app):
+    """The folder is started, the URL runs already; its path goes to both."""
+    compared = workshop("compare", "--app", app, "--url", f"{url}/ok", "-s", "0.1", "-c", "2")
+    assert re.search(rf"{url} against .*mine: [\d.,]+ times", compared)
+    assert "GET /ok, 2 connections, 0.1 s, closed loop, in 8 rounds" in compared
+    loaded = workshop("load", "--app", app, "--url", "/ok", "-s", "0.2", "-c", "2")
+    assert re.search(r"127.0.0.1:\d+/ok\n", loaded) and "errors       none" in loaded

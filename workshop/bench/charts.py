@@ -88,7 +88,7 @@ def panels(height: float, columns: int = 1, **options: Any) -> tuple[Figure, Any
 
 
 def journey(results: dict[str, Any]) -> Figure:
-    """Throughput of each step beside its limit; latency from p50 to p99."""
+    """Throughput of each step with its limit; latency from p50 to p99."""
     entries = results["journey"]["steps"]
     names = [f"{entry['number']}  {step(entry['number']).title}" for entry in entries]
     figure, (left, right) = panels(3.9, 2, sharey=True, width_ratios=(3, 2))
@@ -127,7 +127,7 @@ def latency(axes: Any, at: int, entry: dict[str, Any]) -> None:
 
 
 def overlap(results: dict[str, Any]) -> Figure:
-    """Throughput over connections beside connections / wait; memory over connections."""
+    """Throughput and memory over connections; the limit is connections / wait."""
     points = results["overlap"]["points"]
     figure, (left, right) = panels(4.6, 2)
     limit = sorted({(point["connections"], point["limit"]) for point in points})

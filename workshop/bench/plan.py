@@ -13,8 +13,8 @@ class Plan:
 
     rounds: int = 12  # of comparisons
     few_rounds: int = 6  # where the difference is more than a hundredfold
-    control_rounds: int = 48  # at the most; then the machine is too busy to publish results
-    journey_rounds: int = 8
+    control_rounds: int = 36  # at the most; then the machine is too busy to publish results
+    journey_rounds: int = 7
     sweep_rounds: int = 2
     warmup: float = 0.4
     short: float = 1.2  # comparisons

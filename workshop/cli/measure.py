@@ -61,20 +61,20 @@ def load(
 
 
 @click.command()
-@click.argument("numbers", envvar="N", type=str, default="")
+@click.argument("numbers", envvar="N", type=int, nargs=-1)
 @url_option
 @app_option
 @click.option("-c", "connections", envvar="C", type=int, default=10, help="Connections.")
 @click.option("-s", "seconds", envvar="S", type=float, default=1, help="Seconds of each round.")
 def compare(
-    numbers: str, url: str | None, app: str | None, connections: int, seconds: float
+    numbers: tuple[int, ...], url: str | None, app: str | None, connections: int, seconds: float
 ) -> None:
     """Serve steps, or an app folder, and compare their throughput in interleaved rounds."""
     from workshop.compare import compare_sync
     from workshop.target import Target, reached
 
     running, path = _base_and_path(url)
-    targets = [Target.of(step(int(number))) for number in numbers.split()]
+    targets = [Target.of(step(number)) for number in numbers]
     targets += [Target.of(Path(app).resolve())] if app else []
     targets += [Target.at(running)] if running else []
     names = [shown(target.folder) if target.folder else target.name for target in targets]

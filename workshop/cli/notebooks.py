@@ -73,7 +73,7 @@ def _lab(where: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches us; Jupyter then gets SIGTERM, and asks nobody
+            start_new_session=True,  # Ctrl-C reaches us alone: Jupyter would ask back
         )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 CONFIDENCE = 0.95  # of the interval that is shown
 SIGNIFICANCE = 0.01  # the chance to call two equal sides different
 POWER = 0.8  # the chance that the rounds asked for find the difference
-MAX_ROUNDS = 1000  # nobody waits for more
+MAX_ROUNDS = 1000  # more would take too long for anyone
 
 
 def t_probability(angle: float, df: int) -> float:
