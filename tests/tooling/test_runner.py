@@ -1,0 +1,271 @@
+"""Running the checks: against folders and URLs, side by side, and to their end."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from blackbox import eventually
+from leftovers import gone
+
+from workshop.checking import leftovers, runner
+from workshop.checking.mistakes import apply, mistake
+from workshop.checking.outcome import Observer
+from workshop.paths import ROOT
+from workshop.server import last_traceback
+from workshop.steps import step
+from workshop.target import Target, served
+
+FREE_OF_SETTINGS = ["root_tells_the_step", "missing_product_is_a_404", "unknown_route_is_told"]
+
+
+def checks(*ids: str):
+    known = {check.id: check for s in (1, 2, 3, 4, 5) for check in step(s).checks.values()}
+    return [known[id] for id in ids]
+
+
+def check(*words: str, **options) -> subprocess.Popen:
+    """`python -m workshop check …` with its output in a pipe."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("N", "APP", "M", "URL")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "workshop", "check", *words],
+        cwd=ROOT,
+        env=environment | options.pop("env", {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+class Heard(Observer):
+    def __init__(self):
+        self.began, self.ended, self.crashes = {}, {}, []
+
+    def on_start(self, check):
+        self.began[check.id] = time.monotonic()
+
+    def on_result(self, outcome):
+        self.ended[outcome.check.id] = time.monotonic()
+
+    def on_crash(self, outcome):
+        self.crashes.append(outcome)
+
+
+@pytest.fixture
+def app(tmp_path):
+    """A copy of step 2, to be changed."""
+    return shutil.copytree(
+        step(2).path, tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__")
+    )
+
+
+def test_checks_run_side_by_side_and_share_nothing():
+    """One stops PostgreSQL while the other asks it, each its own."""
+    heard = Heard()
+    wanted = checks("postgresql_away_is_a_503", "input_is_never_sql", "report_adds_up")
+    outcomes = runner.run(2, step(2).path, wanted, heard, lanes=2)
+    assert [o.check for o in outcomes] == wanted
+    assert all(o.passed for o in outcomes)
+    assert max(list(heard.began.values())[:2]) < min(heard.ended.values())
+
+
+def test_a_url_meets_the_checks_that_need_nothing_but_answers():
+    wanted = checks(*FREE_OF_SETTINGS, "waits_overlap", "order_survives_sigterm", "report_adds_up")
+    with served(step(2)) as (server,):
+        outcomes = runner.run(2, Target.at(server.url), wanted)
+    assert all(o.passed for o in outcomes), [o.message for o in outcomes]
+    assert [o.not_applicable for o in outcomes] == [
+        "",
+        "",
+        "",
+        "needs to start the app with settings of its own",
+        "needs the app's PostgreSQL and Redis",
+        "needs the app's PostgreSQL and Redis",
+    ]
+
+
+def test_a_url_that_answers_wrongly_fails(tmp_path):
+    broken = apply(mistake(1, "error_as_html"), tmp_path / "step01_basic")
+    with served(broken) as (server,):
+        (outcome,) = runner.run(1, Target.at(server.url), checks("unknown_route_is_told"))
+    assert not outcome.passed
+    assert outcome.by_assertion
+
+
+def test_a_folder_names_the_checks_that_do_not_apply(app):
+    (app / "target.toml").write_text('[not_applicable]\nwaits_overlap = "it has no supplier"\n')
+    wanted = checks("waits_overlap", "root_tells_the_step")
+    outcomes = runner.run(2, app, wanted)
+    assert [o.not_applicable for o in outcomes] == ["it has no supplier", ""]
+
+
+def test_an_app_that_crashes_at_start_is_one_failure_at_once(app):
+    (app / "app.py").write_text("import flask\n\ndef broken(:\n    pass\n")
+    process = check("2", "--app", str(app))
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output.count("✗") == 1
+    assert "app.py, line 3" in output
+    assert "SyntaxError" in output
+    assert "hint" not in output
+    assert "Traceback" not in output
+
+
+def test_an_app_that_crashes_with_one_setting_only_fails_the_checks_that_give_it(app):
+    source = (app / "server.py").read_text()
+    crash = 'import os\nif os.environ.get("SUPPLIER_DELAY"):\n    raise SystemExit("no delay")\n'
+    (app / "server.py").write_text(crash + source)
+    heard = Heard()
+    slow, usual = runner.run(2, app, checks("waits_overlap", "order_survives_sigterm"), heard)
+    assert "no delay" in slow.message
+    assert usual.passed
+    assert not heard.crashes
+
+
+@pytest.mark.parametrize("last", ["", "raise SystemExit(0)\n"])
+def test_an_app_that_ends_without_a_word_says_so(app, last):
+    (app / "server.py").write_text(last)
+    (outcome,) = runner.run(2, app, checks("waits_overlap"))
+    assert outcome.crashed
+    assert "exit code 0" in outcome.message
+    assert "printed nothing" in outcome.message
+
+
+def test_a_500_shows_where_the_app_raised(app):
+    source = (app / "app.py").read_text()
+    (app / "app.py").write_text(source.replace("def index():\n", "def index():\n    1 / 0\n"))
+    (outcome,) = runner.run(2, app, checks("root_tells_the_step"))
+    assert outcome.trace[0].startswith("app.py, line ")
+    assert outcome.trace[0].endswith("in index")
+    assert outcome.trace[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_the_last_traceback_is_read_from_its_innermost_own_line(tmp_path):
+    output = f"""Traceback (most recent call last):
+  File "{tmp_path}/app.py", line 1, in first
+    first()
+ValueError: the first
+some request
+Traceback (most recent call last):
+  File "/lib/flask/app.py", line 9, in dispatch
+    return view()
+  File "{tmp_path}/app.py", line 7, in report
+    rows = query(
+           ^^^^^^
+  File "/lib/sqlalchemy/engine.py", line 3, in execute
+    raise error
+KeyError: 'rows'
+"""
+    expected = ["app.py, line 7, in report", "    rows = query(", "KeyError: 'rows'"]
+    assert last_traceback(output, tmp_path) == expected
+    assert last_traceback("no traceback\n", tmp_path) == []
+    assert last_traceback('  File "cut off', tmp_path) == []
+
+
+def test_a_proxy_changes_nothing_and_a_report_for_tools_holds_all_checks(tmp_path):
+    dead = "http://127.0.0.1:9"
+    proxies = {"http_proxy": dead, "HTTP_PROXY": dead, "all_proxy": dead, "no_proxy": ""}
+    report = tmp_path / "report.xml"
+    process = check("1", "--report", str(report), env=proxies)
+    output, _ = process.communicate(timeout=120)
+    assert f"{len(step(1).checks)} passed, 0 failed" in output
+    assert all(f'name="{id}"' in report.read_text() for id in step(1).checks)
+
+
+def test_two_hundred_clients_are_served_where_256_files_are_allowed():
+    """As macOS allows; the command raises its own limit."""
+    process = subprocess.run(
+        [sys.executable, "-c", FEW_FILES],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        ),
+    )
+    assert process.stdout.strip() == "True", process.stderr
+
+
+FEW_FILES = """
+from workshop.checking import runner
+from workshop.steps import step
+check = step(2).checks["two_hundred_clients_stay_connected"]
+if __name__ == "__main__":
+    print(all(o.passed for o in runner.run(2, step(2).path, [check])))
+"""
+
+
+def test_a_killed_command_leaves_no_servers_behind():
+    process = check("2", start_new_session=True)
+    for line in process.stdout:
+        if "✓" in line:
+            break
+    servers = marked(process.pid)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert servers
+    process.kill()
+    process.communicate()
+    assert gone([p.pid for p in [*servers, *family]])
+
+
+def test_stop_ends_the_apps_of_a_run_whose_process_is_gone(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    mark = f"{ROOT}|{ended.pid}|1.5|abc"
+    orphan = sleeper(mark)
+    mine, another = sleeper(leftovers.new_mark()), sleeper(mark.replace(str(ROOT), "/elsewhere"))
+    try:
+        leftovers.end_orphans()
+        assert orphan.wait(10) == -signal.SIGKILL
+        assert mine.poll() is None and another.poll() is None
+    finally:
+        for process in (orphan, mine, another):
+            process.kill()
+            process.wait()
+
+
+def sleeper(mark: str) -> subprocess.Popen:
+    process = subprocess.Popen(["sleep", "600"], env=os.environ | {leftovers.MARK: mark})
+    eventually(lambda: psutil.Process(process.pid).name() == "sleep")
+    return process
+
+
+def marked(pid: int) -> list[psutil.Process]:
+    """The processes that come of the run of this process."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if f"|{pid}|" in process.environ().get(leftovers.MARK, ""):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_number_that_is_missing_is_asked_for():
+    output, _ = check().communicate(timeout=60)
+    assert output.strip() == "✗ Say which step, for instance: make check 2"
+
+
+@pytest.mark.parametrize("level, code", [("core", 0), ("production", 1)])
+def test_the_core_decides_unless_all_is_asked_for(tmp_path, level, code):
+    app = apply(mistake(2, production_mistake()), tmp_path / "step02_gevent")
+    process = check("2", "--app", str(app), "--level", level)
+    process.communicate(timeout=120)
+    assert process.returncode == code
+
+
+def production_mistake() -> str:
+    """A mistake of step 2 that only checks for production catch."""
+    from workshop.checking.mistakes import mistakes
+    from workshop.steps import checks_up_to
+
+    core = {c.id for c in checks_up_to(2) if c.level == "core"}
+    return next(m.name for m in mistakes(2) if not m.fails & core)
