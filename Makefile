@@ -104,13 +104,19 @@ wheelhouse: export WHEELHOUSE_GROUPS = $(GIVEN_GROUPS)# a bash in between would 
 
 # Development.
 
-.PHONY: test test-bare lint format lock
+.PHONY: test test-fast test-thorough test-bare lint format lock
 
 TESTS = .venv/bin/python -m pytest tests
 WORKERS = 6# most tests wait more than they work
 
+test-fast: lint ## before a commit: lint, and the tests that need no server
+	@exec $(TESTS) -m fast
+
 test: install ## run everything: checks, mistakes, tooling, notebooks
 	@exec $(TESTS) -n $(WORKERS) --dist loadgroup
+
+test-thorough: install ## every mistake meets every check, with all cores busy too
+	@THOROUGH=1 exec $(TESTS) -n $(WORKERS) --dist loadgroup
 
 test-flakiness: ## run the checks 20 times with all cores busy
 mutants: ## change a step at random: what do its checks miss?

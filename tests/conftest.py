@@ -1,15 +1,27 @@
-"""How the tests are spread over workers.
+"""Which tests belong to which tier, and how they are spread over workers.
 
+`make test-fast` runs those that need no server, `make test-thorough` also those that take long.
 `make test` runs them on several, as most wait more than they work: each run of the checks by
 itself, on whichever worker is free; what measures, one after another; all others one after another.
 All hold on a busy machine.
 """
 
+import os
 import random
 import signal
 
 import pytest
 
+THOROUGH = bool(os.environ.get("THOROUGH"))
+FAST = {
+    "test_files",
+    "test_guards",
+    "test_instructor",
+    "test_learner",
+    "test_makefile",
+    "test_ports",
+    "test_report",
+}
 MEASURING = {"test_notebooks", "test_bench", "test_lab", "test_load", "test_compare"}
 collect_ignore = ["checks"]  # workshop/checking/runner.py runs them, against one app folder
 
@@ -20,9 +32,19 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.path.stem in FAST:
+            item.add_marker("fast")
+    if not THOROUGH:
+        long = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+    if hasattr(config, "workerinput"):
+        spread(items)
+
+
+def spread(items):
     """For several workers: long runs of checks first, the others mixed: some wait, some work."""
-    if not hasattr(config, "workerinput"):
-        return
     runs = [item for item in items if item.path.stem == "test_checks"]
     others = [item for item in items if item not in runs]
     random.Random(0).shuffle(runs)  # the same on every worker

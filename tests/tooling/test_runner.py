@@ -1,24 +1,27 @@
 """Running the checks: against folders and URLs, side by side, and to their end."""
 
+import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
 from blackbox import eventually
 from leftovers import gone
 
-from workshop.checking import leftovers, runner
+from workshop.checking import flakiness, leftovers, marking, runner
 from workshop.checking.mistakes import apply, mistake
 from workshop.checking.outcome import Observer
 from workshop.paths import ROOT
 from workshop.server import last_traceback
-from workshop.steps import step
+from workshop.steps import step, steps
 from workshop.target import Target, served
 
 FREE_OF_SETTINGS = ["root_tells_the_step", "missing_product_is_a_404", "unknown_route_is_told"]
@@ -55,6 +58,40 @@ class Heard(Observer):
 
     def on_crash(self, outcome):
         self.crashes.append(outcome)
+
+
+@pytest.fixture
+def tiny():
+    """The URL of a step of a few lines, which needs no database."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Tiny) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Tiny(BaseHTTPRequestHandler):
+    def do_GET(self):
+        index = {"step": "tiny", "technique": "none"}
+        status, body = (200, index) if self.path == "/" else (404, {"message": "none"})
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.mark.fast
+def test_a_tiny_step_at_a_url_passes_fails_and_is_spared(tiny):
+    heard = Heard()
+    wanted = checks("root_tells_the_step", "missing_product_is_a_404", "report_adds_up")
+    right, short, aside = runner.run(1, Target.at(tiny), wanted, heard)
+    assert right.passed and not right.not_applicable
+    assert (short.passed, short.by_assertion) == (False, True)
+    assert "404 application/json" in short.message
+    assert aside.not_applicable == "needs the app's PostgreSQL and Redis"
+    assert set(heard.ended) == {check.id for check in wanted}
 
 
 @pytest.fixture
@@ -195,7 +232,7 @@ def test_two_hundred_clients_are_served_where_256_files_are_allowed():
 
 FEW_FILES = """
 from workshop.checking import runner
-from workshop.steps import step
+from workshop.steps import step, steps
 check = step(2).checks["two_hundred_clients_stay_connected"]
 if __name__ == "__main__":
     print(all(o.passed for o in runner.run(2, step(2).path, [check])))
@@ -252,6 +289,22 @@ def marked(pid: int) -> list[psutil.Process]:
 def test_a_number_that_is_missing_is_asked_for():
     output, _ = check().communicate(timeout=60)
     assert output.strip() == "✗ Say which step, for instance: make check 2"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("chosen", steps(), ids=lambda s: s.folder)
+def test_no_check_ever_fails_with_all_cores_busy(chosen):
+    failures = flakiness.runs(chosen, 5, lambda number, failed: print(number, failed))
+    assert not failures
+
+
+@pytest.mark.thorough
+def test_a_class_of_thirty_is_marked(tmp_path):
+    for number in range(30):
+        chosen = step(3) if number % 3 else step(2)
+        shutil.copytree(chosen.path, tmp_path / f"learner{number:02}")
+    marks = marking.mark(step(3), tmp_path)
+    assert [m.verdict for m in marks] == ["pass" if n % 3 else "fail" for n in range(30)]
 
 
 @pytest.mark.parametrize("level, code", [("core", 0), ("production", 1)])

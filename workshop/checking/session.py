@@ -109,6 +109,7 @@ def _run(
     try:
         with tempfile.TemporaryDirectory(prefix="checks-") as folder:
             options = ["-q", "-p", "no:cacheprovider", f"--basetemp={folder}/pytest"]
+            options += ["-o", "filterwarnings=default"]  # a library may warn on a newer Python
             options += ["-p", "no:unraisableexception"]  # it looks through all memory at the end
             names = [f"{_file(check)}::test_{check.id}" for check in checks]
             code = pytest.main([*options, *names], plugins=[plugin])
