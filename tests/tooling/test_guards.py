@@ -36,6 +36,38 @@ def test_step_imports_nothing_of_other_steps_or_the_workshop(step):
             assert not [n for n in names if re.match(r"workshop|step0|tests", n)], path
 
 
+# A part of workshop/ imports from its own floor and from those below it, which come first.
+FLOORS = [
+    {"errors", "paths", "files", "locks", "urls", "steps"},
+    {"services", "setup"},
+    {"server", "target", "measuring"},
+    {"load", "compare", "limits"},
+    {"checking", "learning"},
+    {"bench", "lab"},
+    {"cli", "__main__"},
+]
+
+
+def imports() -> set[tuple[str, str]]:
+    """(importer, imported): which part of workshop/ imports which other, a file or a folder."""
+    found = set()
+    for path in (ROOT / "workshop").rglob("*.py"):
+        here = path.relative_to(ROOT / "workshop").parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            parts = [name.split(".") for name in names]
+            found |= {(here, part[1]) for part in parts if part[0] == "workshop" and part[1:]}
+    return {(here, there) for here, there in found if here != there}
+
+
+def test_parts_of_the_workshop_import_downwards_only():
+    level = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+    assert [pair for pair in imports() if level[pair[0]] < level[pair[1]]] == []
+    assert [pair for pair in imports() if pair[::-1] in imports()] == []
+
+
 @pytest.mark.parametrize("step", LATER)
 def test_only_files_named_as_changed_differ_from_the_step_before(step):
     # alternatives/ is an aside of its step: the next one goes on without it

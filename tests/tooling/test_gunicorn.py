@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import psutil
 import psycopg2
@@ -63,13 +64,19 @@ def gunicorn(services, tmp_path_factory):
 class Gunicorn:
     def __init__(self, process, port, log):
         self.process, self.port, self.log = process, port, log
+        self.stack = ExitStack()  # of the clients that are connected
+
+    def ask(self, *request):
+        """The answer to one request on a connection of its own."""
+        with Client(self.port) as client:
+            return client.ask(*request)
 
     def clients(self) -> list["Client"]:
         """One client for each worker, connected to that one."""
         found = {}
 
         def connect():
-            clients = [Client(self.port) for _ in range(8)]
+            clients = [self.stack.enter_context(Client(self.port)) for _ in range(8)]
             for worker in psutil.Process(self.process.pid).children():
                 theirs = {c.raddr.port for c in worker.net_connections("tcp") if c.raddr}
                 for client in clients:
@@ -89,6 +96,12 @@ class Client:
         self.ask("GET", "/")
         self.port = self.connection.sock.getsockname()[1]
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.connection.close()
+
     def ask(self, method, path, body=None, token=None):
         """(status, headers, body) of the answer."""
         headers = {"Content-Type": "application/json"}
@@ -107,7 +120,8 @@ class Client:
 def clients(gunicorn, services):
     with Redis.from_url(services.valkey.url) as redis:
         redis.flushdb()
-    return gunicorn.clients()
+    with gunicorn.stack:
+        yield gunicorn.clients()
 
 
 def test_token_of_one_worker_is_good_for_all(clients):
@@ -134,9 +148,7 @@ def test_stampede_on_all_workers_is_one_computation(gunicorn, clients, services)
         cursor.execute("SELECT pg_stat_statements_reset()")
         connection.commit()
         with ThreadPoolExecutor(40) as pool:
-            asked = [
-                pool.submit(lambda: Client(gunicorn.port).ask("GET", "/data")) for _ in range(40)
-            ]
+            asked = [pool.submit(gunicorn.ask, "GET", "/data") for _ in range(40)]
             statuses = [job.result()[0] for job in asked]
         assert statuses == [200] * 40
         cursor.execute(
@@ -161,10 +173,7 @@ def test_items_are_sold_once_by_all_workers(gunicorn, clients, services):
     connection.close()
     order = {"product_id": 12, "quantity": 1}
     with ThreadPoolExecutor(40) as pool:
-        asked = [
-            pool.submit(lambda: Client(gunicorn.port).ask("POST", "/orders", order, token))
-            for _ in range(40)
-        ]
+        asked = [pool.submit(gunicorn.ask, "POST", "/orders", order, token) for _ in range(40)]
         assert sorted(job.result()[0] for job in asked) == [201] * 20 + [409] * 20
 
 

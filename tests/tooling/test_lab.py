@@ -172,7 +172,7 @@ def test_jupyterlab_wants_the_token_and_has_this_python(tmp_path):
     process = subprocess.Popen(
         _command(port, "notebooks"),
         env=os.environ | jupyter.environment() | {"JUPYTER_TOKEN": token},
-        stdout=(tmp_path / "log").open("wb"),
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
