@@ -100,7 +100,8 @@ def test_a_package_that_has_left_the_lock_is_removed(root, install):
 def test_a_group_that_has_left_pyproject_is_removed(root, install):
     install.run(["core", "more"])
     (root / "requirements" / "more.txt").unlink()
-    (root / "requirements" / "core.txt").open("a").write("# changed\n")
+    with (root / "requirements" / "core.txt").open("a") as file:
+        file.write("# changed\n")
     install.run()
     assert not list((root / ".venv").rglob("extra*"))
 

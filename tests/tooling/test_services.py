@@ -19,6 +19,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 import psycopg2
@@ -83,7 +84,19 @@ def ask(url: str, query: str):
 
 def run(script: str, *arguments, **options) -> subprocess.Popen:
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
+    PIPES.append(process.stdout)
+    return process
+
+
+PIPES: list[TextIO] = []  # of the processes that a test started
+
+
+@pytest.fixture(autouse=True)
+def pipes_are_closed():
+    yield
+    while PIPES:
+        PIPES.pop().close()
 
 
 @contextmanager
