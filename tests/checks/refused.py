@@ -15,8 +15,8 @@ BAD_ORDERS = {
     "something after its end": (b'{"product_id": 7, "quantity": 1} {}', JSON, 400),
     "single quotes": (b"{'product_id': 7, 'quantity': 1}", JSON, 400),
     "a comma too many": (b'{"product_id": 7, "quantity": 1,}', JSON, 400),
-    "8,000 brackets as quantity": (
-        b'{"product_id": 7, "quantity": ' + b"[" * 8000 + b"]" * 8000 + b"}", JSON, 400
+    "7,000 brackets as quantity": (
+        b'{"product_id": 7, "quantity": ' + b"[" * 7000 + b"]" * 7000 + b"}", JSON, 400
     ),
     "no quantity": (b'{"product_id": 7}', JSON, 400),
     "no product": (b'{"quantity": 1}', JSON, 400),
@@ -50,6 +50,7 @@ BAD_ORDERS = {
     "a form": (
         b"product_id=7&quantity=1", {"Content-Type": "application/x-www-form-urlencoded"}, 415
     ),
+    "16,385 bytes": (b'{"product_id": 7, "quantity": 1}'.ljust(16385), JSON, 413),
     "20,000 bytes": (b'{"product_id": 7, "quantity": 1' + b" " * 20000 + b"}", JSON, 413),
 }  # fmt: skip
 

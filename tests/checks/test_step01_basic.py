@@ -388,6 +388,12 @@ def test_bad_order_is_told_why(app, request, body, headers, status):
     expect_error(answer, f"POST /orders with {case}", status)
 
 
+def test_body_of_16_kib_is_read(app, product):
+    body = json.dumps({"product_id": product["id"], "quantity": 1}).ljust(16384)
+    answer = app.post("/orders", content=body, headers=JSON | app.authorization())
+    expect(answer.status == 201, "POST /orders with 16,384 bytes", answer, "201: no byte too many")
+
+
 def test_large_body_in_chunks_is_a_413(app):
     chunks = (b" " * 1000 for _ in range(20))
     answer = app.post("/orders", content=chunks, headers=JSON | app.authorization())
