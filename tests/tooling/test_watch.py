@@ -107,6 +107,25 @@ def test_a_save_is_checked_and_keys_are_heard(terminal, app):
     assert gone([process.pid for process in started])
 
 
+def test_an_app_that_does_not_start_is_one_failure_with_its_place(terminal, app):
+    (app / "app.py").write_text("import flask\n\ndef broken(:\n    pass\n")
+    screen = terminal.until(r"(?s)The app does not start.*q: quit").rpartition("\033[2J")[2]
+    assert "app.py, line 3" in screen
+    assert screen.count("✗") == 1
+    assert "  hint  " not in screen.replace("h: hint", "")
+    terminal.press("q")
+    assert terminal.end() == 0
+
+
+def test_the_difference_is_shown_in_a_pager_that_has_the_keys(terminal):
+    terminal.until(r"\d of \d+ checks run(?s:.*)q: quit")
+    terminal.press("d")
+    terminal.until(r"diff --git")
+    terminal.press("q")  # ends the pager, if it still waits
+    terminal.press("q")
+    assert terminal.end() == 0
+
+
 def test_ctrl_c_ends_it_and_leaves_nothing(terminal):
     terminal.until(r"\d of \d+ checks run")
     started = children(terminal.process.pid)
