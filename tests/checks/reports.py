@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import socket
 import threading
 from contextlib import contextmanager, suppress
@@ -91,6 +92,12 @@ def expect_report(answer, db, did: str):
 
 def x_cache(answer) -> str:
     return answer.headers.get("X-Cache", "(none)")
+
+
+def max_age(answer) -> int:
+    """The seconds that Cache-Control names, among whatever else it says; -1 where it names none."""
+    found = re.search(r"(?:^|,)\s*max-age=(\d+)\s*(?:,|$)", answer.headers.get("Cache-Control", ""))
+    return int(found[1]) if found else -1
 
 
 def is_json(value: bytes) -> bool:
