@@ -54,18 +54,23 @@ def mistake(number: int, name: str) -> Mistake:
 def apply(mistake: Mistake, target: Path) -> Path:
     """Copy the mistake's step to `target` and put the mistake in; returns the folder."""
     shutil.copytree(mistake.step.path, target, ignore=shutil.ignore_patterns("__pycache__"))
+    patch(target, mistake.path)
+    return target
+
+
+def patch(folder: Path, changes: Path) -> None:
+    """Apply a patch to a folder; raises WorkshopError if it doesn't fit."""
     done = subprocess.run(
-        ["git", "apply", "--unidiff-zero", str(mistake.path)],
-        cwd=target,
+        ["git", "apply", "--unidiff-zero", str(changes)],
+        cwd=folder,
         # Inside a checkout git would look for the paths below the checkout's root.
-        env=os.environ | {"GIT_CEILING_DIRECTORIES": str(target.parent)},
+        env=os.environ | {"GIT_CEILING_DIRECTORIES": str(folder.parent)},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise WorkshopError(f"{mistake.path.name} does not apply: {done.stderr.strip()}")
-    return target
+        raise WorkshopError(f"{changes.name} does not apply: {done.stderr.strip()}")
 
 
 def _read(step: Step, path: Path) -> Mistake:
