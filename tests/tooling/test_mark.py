@@ -1,11 +1,16 @@
 """Marking: what one submission does harms no other, and is named."""
 
 import csv
+import os
+import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
+from click.testing import CliRunner
 
 from workshop.checking import marking
+from workshop.cli.check import mark
 from workshop.errors import WorkshopError
 from workshop.steps import step
 
@@ -14,6 +19,17 @@ STRAY = (
     "import subprocess, sys\n"
     "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
     " start_new_session=True)\n"
+)
+HIDE = STRAY.replace("start_new_session=True", "start_new_session=True, env={}")
+# What a submission can reach of those that check the others: all that runs as the same user, here
+# whatever pytest process or forkserver is among its own ancestors.
+KILL = (
+    "import os, psutil, signal\n"
+    "for ancestor in psutil.Process().parents():\n"
+    "    if 'workshop.checking.marking' in ' '.join(ancestor.cmdline()):\n"
+    "        ancestor.kill()\n"
+    "        break\n"
+    "    ancestor.kill()\n"
 )
 DROP = (
     "    from sqlalchemy import text\n"
@@ -33,9 +49,33 @@ def marks(tmp_path_factory):
     submit(folder, "strays", STRAY + app)
     submit(folder, "drops", app.replace(inside, inside + DROP))
     submit(folder, "prints", app.replace(inside, inside + "    print('x' * 20_000_000)\n"))
+    submit(folder, "hides", HIDE + app)
+    submit(folder, "kills", KILL + app)
+    submit(folder, "pipes", app)
+    os.mkfifo(folder / "pipes" / "pipe")
+    submit(folder, "nests", app)
+    nest(folder / "nests", 1500)
+    submit(folder, "fills", app)
+    (folder / "fills" / "big").touch()
+    os.truncate(folder / "fills" / "big", marking.MAX_BYTES + 1)
+    submit(folder, os.fsdecode(b"latin-\xe9\t\x1b]0;title\x07"), app)
     submit(folder / "forked" / "work", "step01_basic", app)
     (folder / "empty").mkdir()
-    return {m.name: m for m in marking.mark(step(1), folder, only=ONLY)}
+    yield {m.name: m for m in marking.mark(step(1), folder, only=ONLY)}
+    subprocess.run(["rm", "-rf", folder / "nests"], check=True)  # too deep for pytest to remove
+
+
+def nest(folder: Path, depth: int) -> None:
+    """Folders in folders, deeper than a path can be long."""
+    before = os.open(".", os.O_RDONLY)
+    os.chdir(folder)
+    try:
+        for _ in range(depth):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 def submit(folder: Path, name: str, app: str) -> None:
@@ -46,15 +86,46 @@ def submit(folder: Path, name: str, app: str) -> None:
 
 
 def test_right_work_passes_beside_all_others(marks):
-    assert {name for name, m in marks.items() if m.verdict == "pass"} == {"right", "forked"}
+    passed = {name for name, m in marks.items() if m.verdict == "pass"}
+    assert passed == {"right", "forked", r"latin-\xe9\t\x1b]0;title\x07"}
 
 
 @pytest.mark.parametrize(
     "name, note",
-    [("strays", "left processes"), ("prints", "printed"), ("empty", "holds no app.py")],
+    [
+        ("strays", "left processes"),
+        ("hides", "left processes"),
+        ("prints", "printed"),
+        ("empty", "holds no app.py"),
+        ("kills", "the process that checks it ended"),
+        ("pipes", "holds pipe, which is no file and no folder"),
+        ("nests", "holds more than"),
+        ("fills", "holds more than"),
+    ],
 )
 def test_harm_is_named(marks, name, note):
     assert note in "; ".join(marks[name].notes)
+
+
+def test_what_could_not_be_checked_has_passed_nothing(marks):
+    for name in ("kills", "pipes", "nests", "fills"):
+        _, verdict, core, production, *_ = marks[name].row()
+        assert verdict == "not checked"
+        assert core == production == "unknown"
+
+
+def test_no_process_is_left(marks):
+    left = [p.pid for p in psutil.process_iter(["cmdline"]) if "sleep(600)" in str(p.info)]
+    assert not left
+
+
+def test_command_says_what_could_not_be_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(marking, "write", lambda marks, step: (tmp_path / "csv", tmp_path / "html"))
+    submit(tmp_path, "pipes", "")
+    os.mkfifo(tmp_path / "pipes" / "pipe")
+    done = CliRunner().invoke(mark, ["1", "--dir", str(tmp_path)])
+    assert "not checked" in done.output
+    assert "Not checked: pipes" in str(done.exception)
 
 
 def test_work_that_crashes_fails_every_check(marks):
@@ -64,17 +135,17 @@ def test_work_that_crashes_fails_every_check(marks):
 def test_work_that_hangs_is_stopped_and_fails_every_check(tmp_path):
     app = (step(1).path / "app.py").read_text()
     submit(tmp_path, "hangs", app.replace("def index():\n", "def index():\n    sleep(1000)\n"))
-    mark = marking.mark_one(step(1), tmp_path / "hangs", limit=10, only=ONLY)
-    assert len(mark.failing) == len(ONLY)
-    assert mark.notes == ["was stopped after 10 s"]
+    found = marking.mark_one(step(1), tmp_path / "hangs", limit=10, only=ONLY)
+    assert len(found.failing) == len(ONLY)
+    assert found.notes == ["was stopped after 10 s"]
 
 
 def test_dropped_tables_fail_the_one_who_dropped_them(marks):
-    assert marks["drops"].failing == ["GET /products/<id> is the row of that product"]
+    assert marks["drops"].failing == {"product_is_one_row"}
 
 
 def test_table_and_page_hold_no_formula_and_no_markup(tmp_path):
-    evil = marking.Mark("=HYPERLINK(1)<script>", 2)
+    evil = marking.Mark("=HYPERLINK(1)<script>", ONLY)
     table, page = marking.write([evil], step(1), tmp_path)
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert rows[0]["submission"] == "'=HYPERLINK(1)<script>"

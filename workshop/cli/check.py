@@ -14,7 +14,7 @@ from workshop.cli import number
 from workshop.cli.learn import compare, hints
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
-from workshop.paths import STATE
+from workshop.paths import STATE, shown
 from workshop.steps import Step, step, steps
 from workshop.target import Target
 
@@ -141,7 +141,7 @@ def lay(mistake: known.Mistake) -> Path:
 @click.command()
 @number
 @click.option("--dir", "folder", envvar="DIR", help="The folder of submissions.")
-def mark(number: int, folder: str | None):
+def mark(number: int, folder: str | None) -> None:
     """Check many learners' work side by side, and write one table."""
     from workshop.checking import marking
 
@@ -149,15 +149,18 @@ def mark(number: int, folder: str | None):
         raise WorkshopError(f"Name the folder of submissions: make mark N={number} DIR=folder")
     chosen = step(number)
 
-    def tell(done: marking.Mark) -> None:
-        sign = click.style("✗", fg="red") if done.failing or done.notes else "✓"
-        counts = f"{done.total - len(done.failing)} of {done.total}"
-        click.echo(f"{sign} {done.name:<30} {counts:<9} {done.seconds:>4.0f} s  {done.row()[-1]}")
+    def show(done: marking.Mark) -> None:
+        sign = "✓" if done.verdict == "pass" else click.style("✗", fg="red")
+        name, verdict, core, production, seconds, _, notes = done.row()
+        counts = f"core {core}, production {production}"
+        click.echo(f"{sign} {name:<24} {verdict:<11} {counts:<36} {seconds:>4} s  {notes}")
 
-    marks = marking.mark(chosen, Path(folder), tell)
+    marks = marking.mark(chosen, Path(folder), show)
     table, page = marking.write(marks, chosen)
-    click.echo(f"\n{sum(m.verdict == 'pass' for m in marks)} of {len(marks)} pass every check.")
-    click.echo(f"{table}\n{page}")
+    click.echo(f"\n{sum(m.verdict == 'pass' for m in marks)} of {len(marks)} pass the core.")
+    click.echo(f"{shown(table)}\n{shown(page)}")
+    if missing := [m.name for m in marks if not m.ran]:
+        raise WorkshopError(f"Not checked: {', '.join(missing)}. Their notes say why.")
 
 
 @click.command("test-flakiness")

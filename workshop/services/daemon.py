@@ -161,7 +161,8 @@ class Daemon:
         if "ddress already in use" in text:
             return self._taken()
         lines = [line for line in text.splitlines() if line.strip()]
-        told = next((line for line in lines if "FATAL" in line or "rror" in line), "no message")
+        last = lines[-1] if lines else "no message"
+        told = next((line for line in lines if "FATAL" in line or "rror" in line), last)
         return f"{self.title} did not start ({told.strip()}): more is in {self.log}"
 
 
