@@ -24,6 +24,6 @@ class Burst:
 
 
 def order_request(app, product) -> Request:
-    """One piece of a product, or an order as it is given."""
+    """One item of a product, or an order as it is given."""
     body = {"product_id": product["id"], "quantity": 1} if "id" in product else product
     return Request("POST", "/orders", body, app.authorization())

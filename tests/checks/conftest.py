@@ -203,7 +203,7 @@ def redis(services):
 
 @pytest.fixture
 def product(db):
-    """A product that no other check uses, with 1,000 pieces in stock; its row as a dict."""
+    """A product that no other check uses, with 1,000 items in stock; its row as a dict."""
     product.next = getattr(product, "next", 100) + 1
     db.query("UPDATE products SET stock = 1000 WHERE id = %s", product.next)
     columns = ("id", "name", "category", "price_cents", "stock")

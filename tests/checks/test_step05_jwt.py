@@ -141,7 +141,7 @@ def test_token_is_needed(app, db, product):
     for path in ("/orders/1", "/orders/10", "/orders/999999999"):
         expect_refused(app.get(path), f"GET {path} without a token")
     stock = db.value("SELECT stock FROM products WHERE id = %s", product["id"])
-    expect(stock == 1000, "POST /orders without a token", f"{stock} pieces left", "1000, as before")
+    expect(stock == 1000, "POST /orders without a token", f"{stock} items left", "1000, as before")
     for path in ("/", "/async", f"/products/{product['id']}", f"/quote/{product['id']}", "/data"):
         answer = app.get(path)
         expect(answer.status == 200, f"GET {path} without a token", answer, "200: it stays open")
@@ -233,7 +233,7 @@ def test_order_of_a_user_who_is_gone_is_a_401(app, forge, db, product):
     answer = app.post("/orders", body, headers=bearer(forge.but(sub="gone")))
     expect_refused(answer, "POST /orders with a good token of a user who is no longer there")
     stock = db.value("SELECT stock FROM products WHERE id = %s", product["id"])
-    expect(stock == 1000, "the same", f"{stock} pieces left", "1000, as before")
+    expect(stock == 1000, "the same", f"{stock} items left", "1000, as before")
 
 
 def test_hashing_stalls_nobody(app, costly):
