@@ -141,9 +141,7 @@ def test_failed_request_gives_its_connection_back(app, db, product):
     missing = [f"/orders/{10**9 + number}" for number in range(5)]
     requests += [Request("GET", path, headers=app.authorization()) for path in missing]
     answers = counts(app.together(requests)[0])
-    did = (
-        "20 orders of too many items, 20 of no product, and 5 × GET of an order that is not there"
-    )
+    did = "20 orders of too many items, 20 of no product, and 5 × GET of an order that is not there"
     expect(answers == "25 × 404, 20 × 409", did, answers, "25 × 404, 20 × 409")
     kept = eventually(lambda: at_rest(app, db), 3)
     left = len(working(app, db))
