@@ -17,6 +17,7 @@ COMMANDS = {
     "measure": ["load", "compare", "bench"],
     "notebooks": ["notebooks", "notebook", "handout"],
     "machine": ["doctor", "wheelhouse"],
+    "maintain": ["dev-check"],
 }
 # What the system refuses, whatever the command does.
 NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)

@@ -85,5 +85,8 @@ def checks_up_to(number: int) -> list[Check]:
 
 def _step(entry: dict) -> Step:
     number = entry["number"]
-    described = tomllib.loads((CHECKS / f"step{number:02}.toml").read_text())
+    file = CHECKS / f"step{number:02}.toml"
+    if not file.exists():
+        raise WorkshopError(f"{file.relative_to(ROOT)} is missing: it describes the step's checks.")
+    described = tomllib.loads(file.read_text())
     return Step(**entry, checks={id: Check(id, step=number, **c) for id, c in described.items()})

@@ -82,11 +82,11 @@ def _read(step: Step, path: Path) -> Mistake:
     return Mistake(
         step=step,
         name=path.stem,
-        mistake=fields["Mistake"],
-        why=fields["Why"],
+        mistake=fields.get("Mistake", ""),
+        why=fields.get("Why", ""),
         settings=dict(word.split("=", 1) for word in fields.get("Settings", "").split()),
-        attempt=fields["Try"],
-        look=fields["Look"],
-        fails=frozenset(re.split(r",\s*", fields["Fails"])),
+        attempt=fields.get("Try", ""),
+        look=fields.get("Look", ""),
+        fails=frozenset(re.findall(r"\w+", fields.get("Fails", ""))),
         path=path,
     )
