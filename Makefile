@@ -50,7 +50,7 @@ GROUPS_NEEDED := core $(if $(filter install,$(MAKECMDGOALS)),$(GIVEN_GROUPS)) \
 
 # What `python -m workshop` does under the same name.
 COMMANDS := $(NUMBERED) notebooks handout bench services pause stop psql redis-cli doctor progress clean \
-  mark wheelhouse test-flakiness
+  mark wheelhouse test-flakiness dev-check
 
 .PHONY: help install $(COMMANDS)
 
@@ -118,6 +118,7 @@ test: install ## run everything: checks, mistakes, tooling, notebooks
 test-thorough: install ## every mistake meets every check, with all cores busy too
 	@THOROUGH=1 exec $(TESTS) -n $(WORKERS) --dist loadgroup
 
+dev-check: ## what a new step, check or mistake still lacks
 test-flakiness: ## run the checks 20 times with all cores busy
 mutants: ## change a step at random: what do its checks miss?
 
