@@ -15,6 +15,7 @@ import pytest
 THOROUGH = bool(os.environ.get("THOROUGH"))
 FAST = {
     "test_files",
+    "test_floors",
     "test_guards",
     "test_instructor",
     "test_learner",
