@@ -76,7 +76,7 @@ class Lane:
             self.connection.send_bytes(json.dumps(event).encode())
 
     def _start_services(self) -> None:
-        own = private(say=lambda text: self.send(log=text), scram_iterations=1)
+        own = private(log=lambda text: self.send(log=text), scram_iterations=1)
         try:
             self._services.set_result(self._stack.enter_context(own))
         except BaseException as error:

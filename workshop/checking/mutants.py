@@ -158,7 +158,7 @@ def run(
     with ExitStack() as stack:
         free: SimpleQueue[Services] = SimpleQueue()
         for _ in range(min(jobs, len(waiting))):
-            free.put(stack.enter_context(private(say=log, scram_iterations=1)))
+            free.put(stack.enter_context(private(log=log, scram_iterations=1)))
         log("Checking the step as it is, before anything is changed …")
         limit = 60 + 4 * _seconds_unchanged(step, free)
         workers = stack.enter_context(ThreadPoolExecutor(free.qsize()))
@@ -193,7 +193,7 @@ def check(step: Step, mutant: Mutant, free: SimpleQueue, limit: float) -> Result
     services = free.get()
     started = time.monotonic()
     try:
-        services.start(say=lambda text: None)  # a run that was cut short may have stopped them
+        services.start(log=lambda text: None)  # a run that was cut short may have stopped them
         services.fresh_database()
         with tempfile.TemporaryDirectory() as place:
             app = lay(step, mutant, Path(place) / step.folder)

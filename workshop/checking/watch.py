@@ -50,7 +50,7 @@ class Watch(Observer):
 
     def run(self) -> None:
         """Raises WorkshopError where the services cannot start."""
-        first = private(say=click.echo, scram_iterations=1)
+        first = private(log=click.echo, scram_iterations=1)
         with first as services, ExitStack() as stack, ThreadPoolExecutor(runner.LANES) as aside:
             lanes = [private(scram_iterations=1) for _ in range(runner.LANES - 1)]
             ready = [aside.submit(lambda: services)]

@@ -110,7 +110,7 @@ def mistake(number: int, name: str | None) -> None:
     made = known.mistake(number, name)
     folder = lay(made)
     services = shared()
-    services.start(say=click.echo)
+    services.start(log=click.echo)
     click.secho(f"\n{click.wrap_text(made.mistake, 80)}", bold=True)
     click.echo(click.wrap_text(made.why, 80))
     if made.settings:
@@ -131,7 +131,7 @@ def _list(number: int) -> None:
 
 
 def lay(mistake: known.Mistake) -> Path:
-    """The step with the mistake in it, laid anew under .workshop/mistakes/; returns the folder."""
+    """Copy the step with the mistake in it to .workshop/mistakes/; returns the folder."""
     folder = STATE / "mistakes" / f"{mistake.step.folder}-{mistake.name}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)

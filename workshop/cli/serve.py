@@ -30,7 +30,7 @@ def step(number: int, app: str | None) -> None:
     chosen = find_step(number)
     folder = Path(app).resolve() if app else chosen.path
     services = shared()
-    services.start(say=click.echo)
+    services.start(log=click.echo)
     serve(chosen, folder, services.environment())
 
 
@@ -41,7 +41,7 @@ def serve(
     tries: list[str] | None = None,
     after: Iterable[str] = (),
 ) -> None:
-    """Serve `folder` as that step until Ctrl-C, once it is said what to try, and `after` that."""
+    """Serve `folder` as that step until Ctrl-C; prints what to try, and then `after`."""
     port = int(os.environ.get("PORT") or chosen.port)
     log = STATE / f"{chosen.folder}.log"
     with servers.Server(folder, environment, log, port) as server:
@@ -72,7 +72,7 @@ def services() -> None:
     from workshop.services import shared
 
     running = shared()
-    running.start(say=_note)
+    running.start(log=_note)
     _note("They run. To start an app by hand, set these in its terminal:")
     for name, url in running.environment().items():
         click.echo(f"export {name}={shlex.quote(url)}")
@@ -118,7 +118,7 @@ def psql() -> None:
     from workshop.services.postgres import installation
 
     running = shared()
-    running.start(say=_note)
+    running.start(log=_note)
     url = libpq_url(running.environment()["DATABASE_URL"])
     # On the command line, every user of the machine could read the password.
     parameters = psycopg2.extensions.parse_dsn(url)
@@ -135,7 +135,7 @@ def redis_cli() -> None:
     from workshop.services import shared
 
     running = shared()
-    running.start(say=_note)
+    running.start(log=_note)
     run(running.environment()["REDIS_URL"])
 
 

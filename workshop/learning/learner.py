@@ -20,7 +20,7 @@ NOT_COPIED = shutil.ignore_patterns("README.md", "__pycache__", "alternatives", 
 
 
 def folder(step: Step) -> Path:
-    """Where the learner's copy of this step lies, whether it is there or not."""
+    """Where the learner's copy of this step is or would be."""
     return WORK / step.folder
 
 

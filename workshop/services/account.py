@@ -2,7 +2,7 @@
 
 PostgreSQL refuses to run as root. For a learner who is root we create no account and open no
 folder: the servers run under a user id that no account has, so that no other process shares it, and
-own nothing but their data. Where the clone lies in a folder of root's, the server alone gets the
+own nothing but their data. Where the clone is in a folder of root's, the server alone gets the
 kernel capability CAP_DAC_READ_SEARCH, which lets it reach the clone and write nowhere.
 """
 

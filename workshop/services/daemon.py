@@ -1,4 +1,4 @@
-"""What the two servers share: found by their working folder, started once, ended without rest."""
+"""What the two servers share: found by their working folder, started once, ended completely."""
 
 import errno
 import os
@@ -24,12 +24,17 @@ START_SECONDS = 60  # a busy laptop that recovers after a crash
 STOP_SECONDS = 20
 KEPT = 90  # seconds for which a system may keep the port of a connection that has ended, and more
 T = TypeVar("T")
+Log = Callable[[str], None]
+
+
+def quiet(text: str) -> None:
+    """Log nothing."""
 
 
 class Daemon:
     """A server whose processes have `folder` as working folder; it survives the terminal.
 
-    The working folder is what tells our server from any other: a number in a pid file may belong
+    The working folder distinguishes our server from any other: a number in a pid file may belong
     to another process after a reboot, a port to another server.
     """
 
@@ -65,7 +70,7 @@ class Daemon:
         first = processes[0].pid if processes else None
         return self.ready(first) and not any(map(_paused, processes))
 
-    def start(self, say=lambda text: None) -> None:
+    def start(self, log: Log = quiet) -> None:
         """Start the server unless it runs; one on another port is restarted on this one.
 
         Raises WorkshopError when the port is taken or the server does not start.
@@ -74,7 +79,7 @@ class Daemon:
             return
         self.end()
         if port_taken(self.port):
-            self._await_port(say)
+            self._await_port(log)
         start_of_log = self.log.stat().st_size if self.log.exists() else 0
         with self.claim() as claim:
             self.prepare()
@@ -136,14 +141,14 @@ class Daemon:
         with file:
             yield file
 
-    def _await_port(self, say) -> None:
-        """Wait for a port where nobody listens: somebody's outgoing connection had it.
+    def _await_port(self, log: Log) -> None:
+        """Wait for a port on which no program listens: an outgoing connection had it.
 
         Systems take the ports of outgoing connections from a range that may hold ours, and keep
         each for a minute after its connection has ended (TIME_WAIT). Raises WorkshopError.
         """
         if not listening(self.port):
-            say(f"Port {self.port} is kept by a connection that has ended, for a minute …")
+            log(f"Port {self.port} is kept by a connection that has ended, for a minute …")
             if wait(lambda: not port_taken(self.port), KEPT):
                 return
         raise WorkshopError(self._taken())
@@ -162,8 +167,8 @@ class Daemon:
             return self._taken()
         lines = [line for line in text.splitlines() if line.strip()]
         last = lines[-1] if lines else "no message"
-        told = next((line for line in lines if "FATAL" in line or "rror" in line), last)
-        return f"{self.title} did not start ({told.strip()}): more is in {self.log}"
+        reason = next((line for line in lines if "FATAL" in line or "rror" in line), last)
+        return f"{self.title} did not start ({reason.strip()}): more is in {self.log}"
 
 
 def in_folder(folder: Path, names: set[str]) -> list[psutil.Process]:
@@ -273,9 +278,9 @@ def ports(pid: int) -> set[int]:
     return {item.laddr.port for item in connections if item.status == psutil.CONN_LISTEN}
 
 
-def disk_full(folder: Path, told: str) -> bool:
-    """Whether a failure is for want of space, from what was told and from what is left."""
-    if "No space left on device" in told or "wrote only" in told:
+def disk_full(folder: Path, message: str) -> bool:
+    """Whether a failure is due to a full disk, by its message and by the space that is left."""
+    if "No space left on device" in message or "wrote only" in message:
         return True
     return shutil.disk_usage(folder).free < 16 << 20  # a segment of PostgreSQL's log
 

@@ -1,4 +1,4 @@
-"""The database `shop`: made, filled from shop.sql, told complete from half-filled, made afresh.
+"""The database `shop`: created, filled from shop.sql, checked for completeness, and reset.
 
 Rows are loaded once into the database `shop_template`; `shop` is a copy of it, which PostgreSQL
 makes in a fraction of the time, and whole or not at all.
@@ -15,7 +15,7 @@ from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
 from workshop.errors import WorkshopError
-from workshop.services.daemon import disk_full
+from workshop.services.daemon import Log, disk_full
 
 SHOP = (Path(__file__).parent / "shop.sql").read_text(encoding="utf-8")
 VERSION = hashlib.sha256(SHOP.encode()).hexdigest()[:12]
@@ -101,11 +101,11 @@ def load(url: str) -> None:
         cursor.execute("VACUUM products, users, orders")
 
 
-def ensure(postgres, say) -> None:
+def ensure(postgres, log: Log) -> None:
     """Make the role, the template and the database `shop`, as far as they are missing."""
     if complete(postgres.url()):
         return
-    say("Filling the database shop: 5,000 products, 200,000 orders …")
+    log("Filling the database shop: 5,000 products, 200,000 orders …")
     with administration(postgres) as admin:
         admin.execute(ROLE)
         admin.execute(STATISTICS)
@@ -144,10 +144,10 @@ def plain_errors(folder: Path):
     try:
         yield
     except psycopg2.Error as error:
-        told = str(error).strip()
-        if disk_full(folder, told):
+        message = str(error).strip()
+        if disk_full(folder, message):
             raise WorkshopError(_full(folder)) from error
-        first = next(iter(told.splitlines()), type(error).__name__)
+        first = next(iter(message.splitlines()), type(error).__name__)
         raise WorkshopError(f"PostgreSQL answered: {first}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -134,7 +134,7 @@ class Postgres(Daemon):
         return (self.folder / "PG_VERSION").exists()
 
     def create(self) -> None:
-        """Make the data folder: beside its place, and moved there when it is complete.
+        """Make the data folder, under another name until it is complete.
 
         Raises WorkshopError when PostgreSQL cannot, for instance because the disk is full.
         """
@@ -225,7 +225,7 @@ def _initdb_program(owner: Account) -> Iterator[Path]:
             shutil.copy2(place / "bin" / name, copy / "bin")
         for name in ("lib", "share"):
             (copy / name).symlink_to(place / name)
-        # The libraries that the wheel brings lie beside the package (Linux) or in it (macOS).
+        # The wheel's libraries are next to the package (Linux) or in it (macOS).
         for libraries in (
             *package.parent.glob(f"{package.name}.libs"),
             *package.glob(".dylibs"),

@@ -1,11 +1,13 @@
 """The pair of servers with one state folder."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from workshop.locks import locked, try_lock
 from workshop.paths import STATE
 from workshop.services import database
+from workshop.services.daemon import Log, quiet
 from workshop.services.postgres import Postgres
 from workshop.services.valkey import Valkey
 from workshop.urls import sqlalchemy_url
@@ -37,30 +39,30 @@ class Services:
         self.postgres = Postgres(self.state, postgres_port, durable)
         self.valkey = Valkey(self.state, redis_port)
 
-    def start(self, say=print) -> None:
-        """Start what does not run and fill what is not filled; progress goes to `say(text)`.
+    def start(self, log: Log = print) -> None:
+        """Start what does not run and fill what is not filled; progress goes to `log(text)`.
 
         Safe to call at any time and from several processes at once. Raises WorkshopError.
         """
-        self.start_postgres(say)
-        self.start_valkey(say)
+        self.start_postgres(log)
+        self.start_valkey(log)
 
-    def start_postgres(self, say=print) -> None:
-        with self._locked(say):
+    def start_postgres(self, log: Log = print) -> None:
+        with self._locked(log):
             if not self.postgres.exists():
-                say("Making the folder of the databases, once …")
+                log("Making the folder of the databases, once …")
                 self.postgres.create()
             if not self.postgres.running():
-                say(f"Starting PostgreSQL on port {self.postgres.port} …")
-                self.postgres.start(say)
-            database.ensure(self.postgres, say)
+                log(f"Starting PostgreSQL on port {self.postgres.port} …")
+                self.postgres.start(log)
+            database.ensure(self.postgres, log)
 
-    def start_valkey(self, say=print) -> None:
-        with self._locked(say):
+    def start_valkey(self, log: Log = print) -> None:
+        with self._locked(log):
             self.valkey.folder.mkdir(parents=True, exist_ok=True)
             if not self.valkey.running():
-                say(f"Starting Valkey on port {self.valkey.port} …")
-                self.valkey.start(say)
+                log(f"Starting Valkey on port {self.valkey.port} …")
+                self.valkey.start(log)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop both servers; `mode` is PostgreSQL's: "smart", "fast" or "immediate".
@@ -92,11 +94,11 @@ class Services:
             self.valkey.call("FLUSHALL")
 
     @contextmanager
-    def _locked(self, say=lambda text: None):
+    def _locked(self, log: Log = quiet) -> Iterator[None]:
         """Keep other processes from starting or stopping the same servers meanwhile."""
         with database.plain_errors(self.state):
             waiting = "Waiting for another command that starts or stops the services …"
-            with locked(self.state / "lock", lambda: say(waiting)):
+            with locked(self.state / "lock", lambda: log(waiting)):
                 yield
 
 

@@ -9,6 +9,7 @@ from dotenv import dotenv_values
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT, STATE
 from workshop.services import database
+from workshop.services.daemon import Log
 from workshop.services.services import POSTGRES_PORT, REDIS_PORT, Services
 from workshop.urls import libpq_url, sqlalchemy_url
 
@@ -54,19 +55,19 @@ class External:
             "REDIS_URL": self.redis_url or own.valkey.url,
         }
 
-    def start(self, say=print) -> None:
+    def start(self, log: Log = print) -> None:
         """See that the servers answer; fill an empty database, touch no other.
 
         Raises WorkshopError when a server does not answer or the database is somebody else's.
         """
         if self.database_url:
-            self._check_database(say)
+            self._check_database(log)
         else:
-            self.own.start_postgres(say)
+            self.own.start_postgres(log)
         if self.redis_url:
             self._check_redis()
         else:
-            self.own.start_valkey(say)
+            self.own.start_valkey(log)
 
     def stop(self, mode: str = "fast") -> None:
         """Stop our own part, if any; never a server of somebody else."""
@@ -74,7 +75,9 @@ class External:
 
     def fresh_database(self) -> None:
         """Raises WorkshopError: rows on a server that is not ours are not thrown away."""
-        raise WorkshopError("The database that DATABASE_URL names is not made afresh by us.")
+        raise WorkshopError(
+            "The database that DATABASE_URL names belongs to somebody else: it isn't reset."
+        )
 
     def named(self) -> list[str]:
         """The settings that name a server."""
@@ -105,7 +108,7 @@ class External:
             ) from error
         return tables - {"pg_stat_statements", "pg_stat_statements_info"}
 
-    def _check_database(self, say) -> None:
+    def _check_database(self, log: Log) -> None:
         url = libpq_url(self.database_url)
         tables = self._tables()
         if tables >= OURS:
@@ -116,7 +119,7 @@ class External:
                 "The database that DATABASE_URL names holds tables that are not the workshop's: "
                 "name an empty one, which is then filled."
             )
-        say("Filling the database that DATABASE_URL names …")
+        log("Filling the database that DATABASE_URL names …")
         with database.plain_errors(self.own.state):
             database.load(url)
 

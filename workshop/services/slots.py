@@ -17,17 +17,18 @@ from workshop.locks import locked, try_lock
 from workshop.paths import STATE
 from workshop.services import database
 from workshop.services.account import account
+from workshop.services.daemon import Log, quiet
 from workshop.services.ports import free_port, release
 from workshop.services.services import SCRAM_ITERATIONS, Services
 
 
 @contextmanager
 def private(
-    say=lambda text: None, state: Path = STATE, scram_iterations: int = SCRAM_ITERATIONS
+    log: Log = quiet, state: Path = STATE, scram_iterations: int = SCRAM_ITERATIONS
 ) -> Iterator[Services]:
-    """Yield running services of one's own, `shop` pristine, on free ports.
+    """Yield running services for the caller alone, on free ports, `shop` with its first rows.
 
-    Whoever times no connection takes a `scram_iterations` of 1, and spares 2 ms for each.
+    A caller that times no connection takes a `scram_iterations` of 1, which saves 2 ms for each.
     They are stopped at the end, also after Ctrl-C, SIGTERM or a closed terminal; if the process is
     killed outright, by the next one that takes the slot. Raises WorkshopError.
     """
@@ -39,8 +40,8 @@ def private(
         services.stop("immediate")  # what a killed owner left
         try:
             with database.plain_errors(folder):
-                _copy_base(folder, services, say)
-            services.start(say)
+                _copy_base(folder, services, log)
+            services.start(log)
             services.fresh_database()
             yield services
         finally:
@@ -68,7 +69,7 @@ def _release(services: Services) -> None:
     release(services.valkey.port)
 
 
-def _copy_base(folder: Path, services: Services, say) -> None:
+def _copy_base(folder: Path, services: Services, log: Log) -> None:
     """Give a slot that has none, or an old one, a copy of the finished data."""
     slot = services.state
     version = slot / "version"
@@ -78,13 +79,13 @@ def _copy_base(folder: Path, services: Services, say) -> None:
     shutil.rmtree(slot / "postgres", ignore_errors=True)
     base = folder / "base"
     with locked(base / "owner"):
-        _make_base(base, say)
+        _make_base(base, log)
         shutil.copytree(base / "postgres", slot / "postgres", symlinks=True)
     account(services.postgres.program, base / "postgres" / "data").own(services.postgres.folder)
     version.write_text(_version())
 
 
-def _make_base(base: Path, say) -> None:
+def _make_base(base: Path, log: Log) -> None:
     """Make the data that the slots start from, unless they are there and up to date."""
     version = base / "version"
     if version.exists() and version.read_text() == _version():
@@ -93,9 +94,9 @@ def _make_base(base: Path, say) -> None:
     services = _services(base)
     services.stop("immediate")
     shutil.rmtree(base / "postgres", ignore_errors=True)
-    say("Preparing the private databases, once …")
+    log("Preparing the private databases, once …")
     try:
-        services.start_postgres(say)
+        services.start_postgres(log)
     finally:
         services.stop()
         _release(services)
