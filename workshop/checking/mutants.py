@@ -193,7 +193,7 @@ def check(step: Step, mutant: Mutant, free: SimpleQueue, limit: float) -> Result
     services = free.get()
     started = time.monotonic()
     try:
-        services.start(log=lambda text: None)  # a run that was cut short may have stopped them
+        services.start(log=lambda text: None)  # a mutant that hung may have left them stopped
         services.fresh_database()
         with tempfile.TemporaryDirectory() as place:
             app = lay(step, mutant, Path(place) / step.folder)
@@ -215,24 +215,20 @@ def lay(step: Step, mutant: Mutant, target: Path) -> Path:
 
 def first_failure(step: Step, app: Path, services: Services, limit: float) -> str | None:
     """The id of the first check that the app fails, or None."""
-    until = UntilFailure(runner.Run(step.number, app, in_order(step), [services], limit=limit))
-    try:
-        outcomes = until.run.outcomes(until)
-    except WorkshopError:  # which the interruption raises as well
-        if not until.failed:
-            raise
-        return until.failed[0]
+    checks = runner.Run(step.number, app, in_order(step), [services], limit=limit)
+    outcomes = checks.outcomes(UntilFailure(checks))
     return next((o.check.id for o in outcomes if not o.passed), None)
 
 
 class UntilFailure(Observer):
-    """Interrupts a run at the first check that fails."""
+    """Lets no check begin after the first that fails.
+
+    Nothing is killed: a check that is cut short leaves PostgreSQL read-only, or Redis full.
+    """
 
     def __init__(self, run: runner.Run):
         self.run = run
-        self.failed: list[str] = []
 
     def on_result(self, outcome: Outcome) -> None:
         if not outcome.passed:
-            self.failed.append(outcome.check.id)
-            self.run.interrupt()
+            self.run.hand_out_no_more()

@@ -94,6 +94,12 @@ class Run:
         self.interrupted = True
         self._kill()
 
+    def hand_out_no_more(self) -> None:
+        """Let the checks under way end, and clean up, but begin none: called by an observer."""
+        under_way = {lane.check.id for lane in self.lanes if lane.check}
+        self.checks = [c for c in self.checks if c.id in self._found or c.id in under_way]
+        self._queue.clear()
+
     def outcomes(self, observer: Observer) -> list[Outcome]:
         """See `run`."""
         for check in self.checks:
