@@ -23,6 +23,7 @@ FAST = {
     "test_ports",
     "test_report",
 }
+RUNNING_CHECKS = {"test_checks", "test_right_answers"}
 MEASURING = {"test_notebooks", "test_bench", "test_lab", "test_load", "test_compare"}
 collect_ignore = ["checks"]  # workshop/checking/runner.py runs them, against one app folder
 
@@ -46,7 +47,7 @@ def pytest_collection_modifyitems(config, items):
 
 def spread(items):
     """For several workers: long runs of checks first, the others mixed: some wait, some work."""
-    runs = [item for item in items if item.path.stem == "test_checks"]
+    runs = [item for item in items if item.path.stem in RUNNING_CHECKS]
     others = [item for item in items if item not in runs]
     random.Random(0).shuffle(runs)  # the same on every worker
     runs.sort(key=lambda item: "step_passes_all" not in item.name)

@@ -27,8 +27,10 @@ def described(folder) -> dict:
     return tomllib.loads((folder / "answer.toml").read_text())
 
 
-def is_run(folder) -> bool:
-    return THOROUGH or described(folder).get("quick", False)
+def case(folder):
+    """The answer as a parameter; in the ordinary tests only those marked `quick` are run."""
+    marks = [] if described(folder).get("quick") else [pytest.mark.thorough]
+    return pytest.param(folder, id=folder.name, marks=marks)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def lay(folder, target):
     return target
 
 
-@pytest.mark.parametrize("folder", [*filter(is_run, ANSWERS)], ids=lambda f: f.name)
+@pytest.mark.parametrize("folder", [case(folder) for folder in ANSWERS])
 def test_right_answer_is_accepted(folder, services, tmp_path):
     number = described(folder)["step"]
     app = lay(folder, tmp_path / step(number).folder)
