@@ -1,24 +1,24 @@
-"""Serve the app with gevent: one greenlet for each connection, and no wait stops the others."""
+"""Serve the app with gevent: one greenlet for each connection, and no wait blocks the others."""
 
 from gevent import monkey
 
 monkey.patch_all()  # before every other import: a module keeps the blocking calls that it found
 
+import os
 import signal
 import socket
 
 import gevent
-import psycopg2
-from gevent.lock import BoundedSemaphore
-from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.pywsgi import WSGIServer
 from gevent.socket import wait_read, wait_write
 from psycopg2 import extensions
-from sqlalchemy import Engine, Pool, event
 
+import connection_limit
 from app import app
+from http_guard import GuardedHandler
 
-GRACE = 4  # seconds for the requests in flight when SIGTERM comes
-turns = BoundedSemaphore(app.config["DB_CONNECTIONS"])
+# Seconds that SIGTERM leaves to the requests in flight.
+GRACEFUL_TIMEOUT = float(os.getenv("GRACEFUL_TIMEOUT", "4"))
 
 
 def wait_for_postgres(connection):
@@ -29,27 +29,12 @@ def wait_for_postgres(connection):
 
 
 extensions.set_wait_callback(wait_for_postgres)
+connection_limit.install(app.config["DB_CONNECTIONS"])
 
 
-@event.listens_for(Engine, "do_connect")
-def take_turn(dialect, record, args, options):
-    """Connect once fewer than DB_CONNECTIONS are open: PostgreSQL refuses the 101st."""
-    turns.acquire()
-    try:
-        return psycopg2.connect(*args, **options)
-    except BaseException:
-        turns.release()
-        raise
-
-
-@event.listens_for(Pool, "close")
-def give_turn_back(connection, record):
-    turns.release()
-
-
-class Handler(WSGIHandler):
+class Handler(GuardedHandler):
     in_flight = 0
-    stopping = False
+    draining = False
 
     def handle(self):
         # Headers and body leave in two sends. Nagle's algorithm would hold back the second one
@@ -63,15 +48,23 @@ class Handler(WSGIHandler):
             super().handle_one_response()
         finally:
             Handler.in_flight -= 1
-            self.close_connection = self.close_connection or Handler.stopping
+
+    def finalize_headers(self):
+        # A client with a kept connection learns that this answer is the last one here.
+        self.close_connection = self.close_connection or Handler.draining
+        super().finalize_headers()
 
 
-def stop(server):
-    """Accept nobody new, answer what is in flight, then end. Idle connections are cut."""
+def shut_down(server):
+    """Shut down gracefully: accept no new connection, answer the requests in flight, then end.
+
+    Connections that are idle, or that have sent only part of a request, are closed at the end.
+    """
     server.stop_accepting()
     server.socket.close()
-    Handler.stopping = True  # a kept connection gets its answer, and no other
-    with gevent.Timeout(GRACE, False):
+    Handler.draining = True
+    with gevent.Timeout(GRACEFUL_TIMEOUT, False):
+        gevent.sleep(0.02)  # for requests that have arrived, but haven't been read yet
         while Handler.in_flight:
             gevent.sleep(0.02)
     server.stop()
@@ -82,7 +75,7 @@ def main():
     # log=None: no line for each request. The backlog holds a thousand clients that come at once.
     server = WSGIServer(address, app, handler_class=Handler, log=None, backlog=1024)
     for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, stop, server)
+        gevent.signal_handler(number, shut_down, server)
     server.serve_forever()
 
 

@@ -8,10 +8,11 @@ import os
 
 wsgi_app = "app:app"
 bind = f"{os.getenv('HOST', '127.0.0.1')}:{os.getenv('PORT', '8005')}"
-worker_class = "gevent"
+worker_class = "gunicorn_guard.GuardedWorker"
 workers = int(os.getenv("WORKERS", os.cpu_count() or 2))
 worker_connections = 1000  # clients of each worker
 graceful_timeout = 4  # seconds
+keepalive = 3  # seconds; shorter, so that idle clients have left before a worker ends
 control_socket_disable = True  # a file in the home folder, which nothing here needs
 
 # Each worker has a pool of its own: together they must stay under PostgreSQL's 100 connections.

@@ -1,37 +1,41 @@
-"""Serve the app with gevent: one greenlet for each connection, and no wait stops the others."""
+"""Serve the app with gevent: one greenlet for each connection, and no wait blocks the others."""
 
 from gevent import monkey
 
 monkey.patch_all()  # before every other import: a module keeps the blocking calls that it found
 
+import os
 import signal
 import socket
 
 import gevent
-from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.pywsgi import WSGIServer
 from gevent.socket import wait_read, wait_write
 from psycopg2 import OperationalError, extensions
 
 from app import app
+from http_guard import GuardedHandler
 
-GRACE = 4  # seconds for the requests in flight when SIGTERM comes
-# Seconds. PostgreSQL itself ends what takes longer than STATEMENT_TIMEOUT, unless it hangs.
-SILENCE = app.config["STATEMENT_TIMEOUT"] + 2
+# Seconds that SIGTERM leaves to the requests in flight.
+GRACEFUL_TIMEOUT = float(os.getenv("GRACEFUL_TIMEOUT", "4"))
+# Seconds. PostgreSQL ends a query itself after STATEMENT_TIMEOUT, unless PostgreSQL hangs.
+POSTGRES_WAIT_TIMEOUT = app.config["STATEMENT_TIMEOUT"] + 2
 
 
 def wait_for_postgres(connection):
     """Let other greenlets run while PostgreSQL works: psycopg2 is C, out of reach for patching."""
+    silent = OperationalError("PostgreSQL is silent.")
     while (state := connection.poll()) != extensions.POLL_OK:
         wait = wait_read if state == extensions.POLL_READ else wait_write
-        wait(connection.fileno(), SILENCE, OperationalError("PostgreSQL is silent."))
+        wait(connection.fileno(), POSTGRES_WAIT_TIMEOUT, silent)
 
 
 extensions.set_wait_callback(wait_for_postgres)
 
 
-class Handler(WSGIHandler):
+class Handler(GuardedHandler):
     in_flight = 0
-    stopping = False
+    draining = False
 
     def handle(self):
         # Headers and body leave in two sends. Nagle's algorithm would hold back the second one
@@ -45,15 +49,23 @@ class Handler(WSGIHandler):
             super().handle_one_response()
         finally:
             Handler.in_flight -= 1
-            self.close_connection = self.close_connection or Handler.stopping
+
+    def finalize_headers(self):
+        # A client with a kept connection learns that this answer is the last one here.
+        self.close_connection = self.close_connection or Handler.draining
+        super().finalize_headers()
 
 
-def stop(server):
-    """Accept nobody new, answer what is in flight, then end. Idle connections are cut."""
+def shut_down(server):
+    """Shut down gracefully: accept no new connection, answer the requests in flight, then end.
+
+    Connections that are idle, or that have sent only part of a request, are closed at the end.
+    """
     server.stop_accepting()
     server.socket.close()
-    Handler.stopping = True  # a kept connection gets its answer, and no other
-    with gevent.Timeout(GRACE, False):
+    Handler.draining = True
+    with gevent.Timeout(GRACEFUL_TIMEOUT, False):
+        gevent.sleep(0.02)  # for requests that have arrived, but haven't been read yet
         while Handler.in_flight:
             gevent.sleep(0.02)
     server.stop()
@@ -64,7 +76,7 @@ def main():
     # log=None: no line for each request. The backlog holds a thousand clients that come at once.
     server = WSGIServer(address, app, handler_class=Handler, log=None, backlog=1024)
     for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, stop, server)
+        gevent.signal_handler(number, shut_down, server)
     server.serve_forever()
 
 

@@ -45,6 +45,7 @@ class Step:
     tries: list[str]  # commands to try on the running step; {url} is its address
     checks: dict[str, Check] = field(repr=False)
     optional: list[str] = field(default_factory=list)  # changed files that learners need not write
+    given: list[str] = field(default_factory=list)  # changed files that learners get ready-made
     is_concurrent: bool = False  # serves more than one request at once
     has_pool: bool = False
     has_cache: bool = False  # of the report, in Redis

@@ -6,6 +6,8 @@ Run it in the step's folder: gunicorn -c alternatives/gunicorn.conf.py
 import os
 from pathlib import Path
 
+import gevent
+
 wsgi_app = "app:app"
 chdir = str(Path(__file__).resolve().parent.parent)
 bind = f"{os.getenv('HOST', '127.0.0.1')}:{os.getenv('PORT', '8002')}"
@@ -13,10 +15,15 @@ worker_class = "gevent"
 workers = int(os.getenv("WORKERS", os.cpu_count() or 2))
 worker_connections = 1000  # each worker
 graceful_timeout = 4  # seconds
+keepalive = 3  # seconds; shorter, so that idle clients have left before a worker ends
 control_socket_disable = True  # it would lie in your home folder
 
 # The workers share what PostgreSQL takes.
 os.environ.setdefault("DB_CONNECTIONS", str(max(1, 90 // workers)))
+
+
+def post_request(worker, request, environ, response):
+    gevent.sleep(0)  # one client that pipelines requests would keep the others waiting
 
 
 def post_fork(arbiter, worker):

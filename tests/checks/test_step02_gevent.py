@@ -1,14 +1,18 @@
 """Step 2: requests wait side by side, and nothing that one of them does stops the others."""
 
 import http.client
+import json
 import signal
-import socket
+import threading
 import time
+from contextlib import ExitStack
 from statistics import median
 
 import pytest
+import rawhttp
 from blackbox import SUPPLIER, Request, counts, eventually, expect
 from locks import held_order
+from usage import memory, open_files, threads
 
 
 @pytest.fixture
@@ -94,17 +98,190 @@ def test_order_survives_sigterm(launch, db, product, services):
 
 def test_half_a_request_holds_nobody(app):
     did = "a client sends half a request and falls silent, meanwhile GET /"
-    for part in (b"GET / HTTP/1.1\r\nHost: a", HALF_A_BODY):
-        with socket.create_connection(("127.0.0.1", app.server.port)) as client:
-            client.sendall(part)
+    for part in (rawhttp.HALF_A_HEAD, rawhttp.HALF_A_BODY):
+        with rawhttp.Connection(app) as client:
+            client.send(part)
             seconds = first_answer(app, 5)
             expect(seconds is not None, did, "no answer while the client was silent", "200")
 
 
-HALF_A_BODY = (
-    b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-    b'Content-Length: 40\r\n\r\n{"product_id": 7'
-)
+def test_pipelining_client_blocks_no_one(app):
+    did = f"one client sends {PIPELINED:,} × GET / without waiting for answers, meanwhile GET /"
+    with rawhttp.Connection(app, timeout=5) as greedy:
+        greedy.send(rawhttp.GET * PIPELINED)
+        counter = threading.Thread(target=greedy.count_replies, args=[PIPELINED], daemon=True)
+        counter.start()
+        others = 0
+        while counter.is_alive() and others < 10:
+            others += first_answer(app, 5) is not None
+        eventually(lambda: greedy.counted > 1 or not counter.is_alive())
+    got = f"{others} other clients answered while {greedy.counted:,} of its requests were"
+    expect(others >= 10 or greedy.counted < PIPELINED, did, got, "10 or more in between")
+    expect(greedy.counted > 1, did, f"{greedy.counted} answers on its connection", "all of them")
+
+
+PIPELINED = 3000
+
+
+@pytest.mark.parametrize("headers", [["Connection: upgrade"], ["Upgrade: websocket"]])
+def test_upgrade_request_is_answered(app, product, headers):
+    body = json.dumps({"product_id": product["id"], "quantity": 1}).encode()
+    lines = [f"{name}: {value}" for name, value in app.authorization().items()]
+    did = f"POST /orders with {' and '.join(headers)}, then GET / on the same connection"
+    with rawhttp.Connection(app, timeout=5) as client:
+        order = client.send(rawhttp.post("/orders", body, *headers, *lines)).reply()
+        expect(order and order.status == 201, did, order or "no answer", "201 for the order")
+        second = client.send(rawhttp.GET).reply()
+        expect(second and second.status == 200, did, second or "no second answer", "200")
+
+
+def test_connection_close_is_obeyed(app):
+    for value in ("close", "Close"):
+        did = f"two requests on one connection, the second with Connection: {value}"
+        with rawhttp.Connection(app, timeout=5) as client:
+            first = client.send(rawhttp.GET).reply()
+            second = client.send(rawhttp.get(f"Connection: {value}".encode())).reply()
+            expect(first and second, did, "one answer", "two answers")
+            expect(client.is_ended(), did, "a connection that stays open", "the server hangs up")
+
+
+def test_malformed_request_is_refused(app):
+    for what, data in (rawhttp.MALFORMED_HEADS | rawhttp.MALFORMED_BODIES).items():
+        did = f"sent a request with {what}, and one more behind it"
+        with rawhttp.Connection(app, timeout=3) as client:
+            statuses = [reply.status for reply in client.send(data + rawhttp.GET).replies()]
+            got = " and ".join(map(str, statuses)) or "no answer"
+            good = sum(status < 400 for status in statuses)
+            may_be_good = what in rawhttp.MALFORMED_BODIES  # the app may not need the body
+            expect(good <= may_be_good, did, got, "400, or no answer")
+            expect(500 not in statuses, did, got, "400, or no answer")
+            expect(client.is_ended(1), did, f"{got}, and no end of the connection", "a hang-up")
+    expect(first_answer(app, 5) is not None, "GET / after all that", "no answer", "200")
+
+
+def test_slow_request_is_cut_off(launch):
+    app = launch(REQUEST_TIMEOUT=0.5, KEEP_ALIVE_TIMEOUT=0.5, SUPPLIER_DELAY=1)
+    with ExitStack() as stack:
+        clients = {what: stack.enter_context(rawhttp.Connection(app)) for what in SLOW}
+        for what, client in clients.items():
+            client.send(SLOW[what])
+        did = f"a client that sends {DRIPPING}, with REQUEST_TIMEOUT=0.5"
+        cut = is_cut_while_dripping(clients[DRIPPING])
+        expect(cut, did, "still connected after 5 s", "cut off")
+        for what, client in clients.items():
+            did = f"a client that sends {what}, with REQUEST_TIMEOUT=0.5"
+            expect(client.is_ended(), did, "still connected after 1 s and more", "cut off")
+    did = "GET /async, which takes 1 s, with REQUEST_TIMEOUT=0.5"
+    with rawhttp.Connection(app, timeout=6) as other:
+        answer = other.send(rawhttp.GET.replace(b"/", b"/async", 1)).reply()
+    expect(answer and answer.status == 200, did, answer or "no answer", "200")
+
+
+def is_cut_while_dripping(client) -> bool:
+    stop = time.monotonic() + 5
+    while time.monotonic() < stop:
+        if client.is_ended(0.1):
+            return True
+        client.send(b"a")
+    return False
+
+
+DRIPPING = "half a request, then a byte at a time"
+SLOW = {
+    DRIPPING: rawhttp.HALF_A_HEAD,
+    "half a head": rawhttp.HALF_A_HEAD,
+    "half a body": rawhttp.HALF_A_BODY,
+    "half a chunk": rawhttp.chunked(b"5\r\nab"),
+    "nothing": b"",
+    "one request, and then nothing": rawhttp.GET,
+}
+
+
+def test_slow_clients_leave_room(launch):
+    app = launch(MAX_CLIENTS=20)
+    before = open_files(app)
+    did = "60 clients send half a request, with MAX_CLIENTS=20, meanwhile GET /"
+    with ExitStack() as stack:
+        for _ in range(60):
+            stack.enter_context(rawhttp.Connection(app)).send(rawhttp.HALF_A_HEAD)
+        answered = first_answer(app, 5)
+        expect(answered is not None, did, "no answer", "200")
+        few = eventually(lambda: open_files(app) <= before + 25, 5)
+        expect(few, did, f"{open_files(app) - before} connections open", "about 20 at most")
+
+
+def test_hostile_requests_leave_nothing_behind(app):
+    did = f"{HOSTILE:,} malformed requests of 16 KB and hang-ups, while one client is silent"
+    with rawhttp.Connection(app) as silent:
+        silent.send(rawhttp.HALF_A_HEAD)
+        expect(first_answer(app, 5) is not None, did, "no answer to GET / before", "200")
+        for number in range(200):
+            hostile_request(app, number)
+        expect(first_answer(app, 5) is not None, did, "no answer to GET /", "200")
+        before = memory(app), open_files(app), threads(app)
+        for number in range(HOSTILE):
+            hostile_request(app, number)
+        expect(first_answer(app, 5) is not None, did, "no answer to GET /", "200")
+        few = eventually(lambda: open_files(app) <= before[1] + 5)
+        expect(few, did, f"{open_files(app) - before[1]} more open files", "as many as before")
+        grown = memory(app) - before[0]
+        expect(grown < 6, did, f"{grown:.0f} MiB more memory", "no more than before")
+        more = threads(app) - before[2]
+        expect(more < 5, did, f"{more} more threads", "as many as before")
+
+
+HOSTILE = 1000
+
+
+def hostile_request(app, number: int) -> None:
+    """One of several kinds; returns once the server has hung up, or at once after hanging up."""
+    filler = b"X-Filler: " + b"x" * 4000
+    with rawhttp.Connection(app) as client:
+        if number % 4 == 0:
+            client.send(rawhttp.get(filler, filler, filler, filler)[:-2])
+        else:
+            client.send(rawhttp.get(filler, filler, filler, filler, b"Content-Length: five"))
+            did = "GET / with 16 KB of headers and Content-Length: five"
+            expect(client.is_ended(), did, "no end of the connection", "a hang-up")
+
+
+def test_draining_ends_kept_connections(launch, db, product, services):
+    app = launch(fresh=True)
+    did = "an order is in flight and a client has a kept connection, then SIGTERM"
+    with rawhttp.Connection(app) as kept:
+        kept.send(rawhttp.GET).reply()
+        with held_order(app, db, product, services) as order:
+            app.server.process.send_signal(signal.SIGTERM)
+            refused = eventually(lambda: first_answer(app, 1) is None, 5)
+            expect(refused, did, "a new client was answered", "no new connection is accepted")
+            last = kept.send(rawhttp.GET).reply()
+            told = last is None or last.headers.get("Connection", "").lower() == "close"
+            expect(told, did, "another answer without Connection: close", "Connection: close")
+        answer = order()
+    expect(answer and answer.status == 201, did, answer or "no answer", "201 for the order")
+
+
+def test_restart_waits_for_no_idle_client(launch):
+    app = launch(fresh=True, GRACEFUL_TIMEOUT=30)
+    did = "an idle client and two with half a request, then SIGTERM, with GRACEFUL_TIMEOUT=30"
+    with ExitStack() as stack:
+        for part in (rawhttp.HALF_A_HEAD, rawhttp.HALF_A_BODY, rawhttp.GET):
+            stack.enter_context(rawhttp.Connection(app)).send(part)
+        expect(first_answer(app, 5) is not None, did, "no answer to GET / before", "200")
+        app.server.process.send_signal(signal.SIGTERM)
+        ended = eventually(lambda: app.server.process.poll() is not None, 10)
+        expect(ended, did, "a process that runs 10 s later", "it ends: nothing is in flight")
+
+
+def test_graceful_timeout_is_a_bound(launch, db, product, services):
+    app = launch(fresh=True, GRACEFUL_TIMEOUT=0.5)
+    did = "an order is in flight for good, then SIGTERM, with GRACEFUL_TIMEOUT=0.5"
+    with held_order(app, db, product, services):
+        app.server.process.send_signal(signal.SIGTERM)
+        ended = eventually(lambda: app.server.process.poll() is not None, 10)
+        expect(ended, did, "a process that runs 10 s later", "it ends after half a second")
+    code = app.server.process.returncode
+    expect(code == 0, did, f"exit code {code}", "0: it ended by itself")
 
 
 def first_answer(app, timeout: float) -> float | None:

@@ -6,6 +6,7 @@ import time
 from statistics import median
 
 import pytest
+import rawhttp
 from blackbox import JWT_SECRET, Request, counts, eventually, expect
 from bursts import Burst
 from forging import CLAIMS, FORGED, HEADERS, Forge, authorization, now, read
@@ -17,6 +18,15 @@ GUARDED = {"iat": int, "exp": int, "sub": str, "iss": str, "aud": str, "jti": st
 STRICT = {"LOGIN_ATTEMPTS": 3, "LOGIN_WINDOW": 600, "JWT_SECRET": None}
 TOKYO = {"TZ": "Asia/Tokyo", "JWT_SECRET_PREVIOUS": "p" * 32}
 NEW_YORK = {"TZ": "America/New_York", "TOKEN_TTL": 2, "JWT_SECRET": None}
+
+
+MISFRAMED = {
+    "a short Content-Length": "Content-Length: 5",
+    "two Content-Lengths": "Content-Length: 5\r\nContent-Length: {length}",
+    "an unknown Transfer-Encoding": "Transfer-Encoding: gzip",
+    "a body that is not chunked": "Transfer-Encoding: chunked",
+    "no length": "X-Length: none",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -395,6 +405,22 @@ def test_secrets_stay_secret(app, db, product):
     found = [f"{s} in {p}" for p, text in places.items() for s in secret if secret[s] in text]
     did = "logins, right and wrong, and requests with a token, good and bad"
     expect(not found, did, ", ".join(found), "no secret in an answer or in the app's output")
+
+
+@pytest.mark.parametrize("what", MISFRAMED)
+def test_misframed_login_stays_out_of_the_log(app, what):
+    password = f"sesame-{what}".replace(" ", "-")
+    body = f'{{"username": "alice", "password": "{password}"}}'
+    lines = MISFRAMED[what].format(length=len(body))
+    with rawhttp.Connection(app, timeout=3) as client:
+        head = f"POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{lines}"
+        client.send(f"{head}\r\n\r\n{body}\r\n\r\n".encode())
+        statuses = {reply.status for reply in client.replies()}
+    did = f"POST /login with {what}, then a good one"
+    expect(statuses.isdisjoint({200, 404, 500}), did, statuses, "400, 401, or no answer")
+    token_of(app, ALICE)
+    said = [line for line in app.server.output().splitlines() if password in line]
+    expect(not said, did, f"{len(said)} lines of output with the password", "none")
 
 
 def expect_nobody(app, product, what: str, value) -> None:

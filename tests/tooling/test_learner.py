@@ -29,6 +29,9 @@ def test_start_lays_the_step_before_and_a_task():
     for name in ("app.py", "server.py"):
         assert f"`{name}`" in task
     assert "alternatives/" not in task  # not the learner's to write
+    for name in step(2).given:
+        assert (folder / name).read_text() == (step(2).path / name).read_text()
+        assert f"- `{name}`" not in task
 
 
 def test_start_never_overwrites_work():
@@ -101,7 +104,14 @@ def test_reset_forgets_what_the_checks_said_of_the_old_work():
 
 
 def test_only_code_is_compared():
-    assert learner.code(step(2).path) == {"api.py", "app.py", "server.py", "shop.py"}
+    assert learner.code(step(2).path) == {
+        "api.py",
+        "app.py",
+        "connection_limit.py",
+        "http_guard.py",
+        "server.py",
+        "shop.py",
+    }
 
 
 def test_hints_are_about_the_first_failing_check_and_end():

@@ -81,6 +81,8 @@ def _start(step: Step) -> Path:
     with TemporaryDirectory(prefix=f".{target.name}.", dir=WORK) as place:
         copy = Path(place) / "copy"
         shutil.copytree(step.before.path, copy, ignore=NOT_COPIED)
+        for name in step.given:
+            shutil.copy(step.path / name, copy / name)
         (copy / "TASK.md").write_text(task(step))
         copy.rename(target)
     with progress.of_step(step.number) as kept:
@@ -92,15 +94,17 @@ def _start(step: Step) -> Path:
 
 def task(step: Step) -> str:
     """TASK.md: the lesson's task, the files to edit, the checks to pass."""
-    to_edit = [name for name in step.changes if name not in step.optional]
+    to_edit = [name for name in step.changes if name not in (*step.optional, *step.given)]
     files = "\n".join(f"- `{name}`{_novelty(step, name)}" for name in to_edit)
+    given = ", ".join(f"`{name}`" for name in step.given)
+    others = f" This folder has {given} already." if given else ""
     checks = "\n".join(f"- {check.title} (`{check.id}`)" for check in step.checks.values())
     n = step.number
     return (
         f"# Step {n}: {step.title}\n\n"
         f"The lesson is {step.folder}/README.md. This folder began as {step.before.folder}/.\n\n"
         f"{_list(section(step, 'Your task')) or step.technique}\n\n"
-        f"## Files to edit\n\nAll others stay as they are.\n\n{files}\n\n"
+        f"## Files to edit\n\nAll others stay as they are.{others}\n\n{files}\n\n"
         f"## Checks to pass\n\n{checks}\n\n"
         f"## Commands\n\n"
         f"- `make check {n}` checks this folder, `make watch {n}` checks it on each save\n"
@@ -164,4 +168,6 @@ def _candidates(step: Step, kept: dict[str, Any], check_id: str | None) -> list[
 
 
 def _novelty(step: Step, name: str) -> str:
+    if not (step.path / name).exists():
+        return " (to delete)"
     return "" if (step.before.path / name).exists() else " (new)"

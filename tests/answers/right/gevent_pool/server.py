@@ -11,12 +11,13 @@ import gevent
 import psycopg2
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
-from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.pywsgi import WSGIServer
 from gevent.select import select
 from psycopg2 import extensions
 from sqlalchemy import Engine, event
 
 from app import app
+from http_guard import GuardedHandler
 
 GRACEFUL_TIMEOUT = 4  # seconds
 connecting = BoundedSemaphore(app.config["DB_CONNECTIONS"])
@@ -52,7 +53,7 @@ def connect(dialect, record, args, options):
         raise
 
 
-class Handler(WSGIHandler):
+class Handler(GuardedHandler):
     def handle(self):
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().handle()
