@@ -4,22 +4,24 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import psutil
 import psycopg2
 import pytest
-from blackbox import eventually
+import rawhttp
+from blackbox import App, eventually
 from redis import Redis
 
 from workshop.server import answers
 from workshop.services import private
 from workshop.services.ports import free_port
 from workshop.steps import step
+from workshop.target import Target, serve
 
 WORKERS = 2
 GUNICORN = [sys.executable, "-m", "gunicorn", "--keep-alive", "60"]
@@ -177,15 +179,54 @@ def test_items_are_sold_once_by_all_workers(gunicorn, clients, services):
         assert sorted(job.result()[0] for job in asked) == [201] * 20 + [409] * 20
 
 
-def test_malformed_chunks_are_a_400(gunicorn):
-    request = (
-        b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=20) as client:
-        client.sendall(request)
-        assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
-    assert "Traceback" not in gunicorn.log.read_text()
+@pytest.fixture
+def app(services, tmp_path):
+    """One worker, which forgives no delay."""
+    target = Target("gunicorn", step(5).path, arguments=tuple(GUNICORN[1:]))
+    settings = {"WORKERS": 1, "REQUEST_TIMEOUT": 1}
+    with serve(target, services, tmp_path / "output.log", **settings) as server:
+        yield App(server, step(5))
+
+
+def test_retired_worker_sends_nothing_to_idle_clients(app):
+    """They would take a 500 that they haven't asked for as the answer to their next request."""
+    with rawhttp.Connection(app) as idle:
+        assert idle.send(rawhttp.GET).reply().status == 200
+        app.server.process.send_signal(signal.SIGHUP)
+        assert idle.reply() is None
+    assert "Traceback" not in app.server.output()
+
+
+def test_login_in_a_malformed_body_is_refused_and_not_logged(app):
+    password = "sesame-4711"
+    login = f'{{"username": "alice", "password": "{password}"}}\r\n'.encode()
+    head = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    for line in (b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip", b"Content-Length: 5"):
+        with rawhttp.Connection(app) as client:
+            replies = client.send(head + line + b"\r\n\r\n" + login).replies()
+        assert {reply.status for reply in replies} == {400}
+        assert all("message" in json.loads(reply.body) for reply in replies)
+    assert password not in app.server.output()
+
+
+def test_slow_bodies_lock_no_one_out(app):
+    with ExitStack() as stack:
+        slow = [stack.enter_context(rawhttp.Connection(app)) for _ in range(1050)]
+        for client in slow:
+            client.send(rawhttp.HALF_A_BODY)
+        assert Client(app.server.port).ask("GET", "/")[0] == 200
+        assert all(client.is_ended() for client in slow)
+    assert "Traceback" not in app.server.output()
+
+
+def test_pipelining_client_blocks_no_one(app):
+    with rawhttp.Connection(app) as greedy:
+        greedy.send(rawhttp.GET * 3000)
+        counter = threading.Thread(target=greedy.count_replies, args=[3000], daemon=True)
+        counter.start()
+        for _ in range(5):
+            assert Client(app.server.port).ask("GET", "/")[0] == 200
+        assert greedy.counted < 3000
 
 
 @pytest.mark.parametrize("secret", [None, "", "s" * 31], ids=["unset", "empty", "31 bytes"])
