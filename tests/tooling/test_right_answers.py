@@ -1,10 +1,10 @@
 """Right answers in other designs pass: the checks ask for behaviour, not for our way to get it.
 
 Each folder of tests/answers/right/ has an `answer.toml` (the step that it answers, its design, the
-files to `remove`, the checks that it does `without`) and files that are laid over the finished step,
-or a `change.patch` to it. An answer meets the checks of its own step, and with THOROUGH=1 those of
-the steps before too; without, only those marked `quick` are run, one for each step, because all of
-them take minutes.
+files to `remove`, the checks that it does `without`) and files that are laid over the finished
+step, or a `change.patch` to it. An answer meets the checks of its own step, and with THOROUGH=1
+those of the steps before too; without, only those marked `quick` are run, one for each step,
+because all of them take minutes.
 """
 
 import compileall

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import gevent
 from flask import Flask, abort, url_for
-from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.pywsgi import WSGIServer
 from gevent.socket import wait_read, wait_write
 from psycopg2 import OperationalError, extensions
 from sqlalchemy import make_url
@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
 import api
 import shop
+from http_guard import GuardedHandler
 
 NAME = "step03_pooling"
 SUPPLIER_DELAY = float(os.getenv("SUPPLIER_DELAY", "0.1"))  # seconds
@@ -107,7 +108,7 @@ def wait_for_postgres(connection):
         wait(connection.fileno(), STATEMENT_TIMEOUT + 2, silent)
 
 
-class Handler(WSGIHandler):
+class Handler(GuardedHandler):
     under_way = 0
     draining = False
 
@@ -121,7 +122,10 @@ class Handler(WSGIHandler):
             super().handle_one_response()
         finally:
             Handler.under_way -= 1
+
+    def finalize_headers(self):
         self.close_connection = self.close_connection or Handler.draining
+        super().finalize_headers()
 
 
 def drain(server):
