@@ -125,8 +125,10 @@ mutants: ## change a step at random: what do its checks miss?
 test-bare: ## install, serve and check on bare Debian systems, as root
 	@exec tests/bare/run
 
-lint: install ## look for faults and wrong formatting
-	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check .
+# Programs that only some machines have must not change what actionlint finds.
+lint: install ## look for faults, wrong types and formatting
+	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check . && \
+	.venv/bin/python -m mypy && .venv/bin/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 
 format: install ## format the code and mend what can be mended
 	@.venv/bin/python -m ruff check --fix . ; .venv/bin/python -m ruff format .

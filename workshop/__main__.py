@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -46,7 +47,8 @@ def workshop():
 
 def main() -> int:
     """Run one command; an error is one sentence on stderr and exit code 1."""
-    sys.stdout.reconfigure(line_buffering=True)  # in a pipe, too, lines come in their order
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a pipe, too, lines come in their order
     colour = False if os.environ.get("NO_COLOR") else None  # None: where it is a terminal
     try:
         return workshop.main(standalone_mode=False, color=colour) or 0

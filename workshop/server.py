@@ -41,7 +41,14 @@ class Server:
         self.arguments = arguments
         self.port = port or free_port()
         self.env = env
-        self.process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The app's process; raises RuntimeError before the start."""
+        if self._process is None:
+            raise RuntimeError(f"{self.folder} isn't served yet: call start() first.")
+        return self._process
 
     @property
     def url(self) -> str:
@@ -63,7 +70,7 @@ class Server:
             )
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 self.command,
                 cwd=self.folder,
                 env=self._environment(),
@@ -81,7 +88,7 @@ class Server:
 
     def stop(self) -> int | None:
         """SIGTERM, then SIGKILL if need be; returns the exit code."""
-        if self.process is None:
+        if self._process is None:
             return None
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)

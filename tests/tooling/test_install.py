@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 import tiny
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from workshop.paths import ROOT
 from workshop.setup import install as installing
@@ -397,8 +399,9 @@ def test_each_group_is_locked_with_hashes_and_names_no_index(group):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_lock_has_what_its_group_asks_for(group):
-    asked = [re.match(r"[a-z0-9-]+", one)[0] for one in GROUPS[group] if isinstance(one, str)]
-    assert set(asked) <= set(re.findall(r"^([a-z0-9-]+)==", LOCKS[group], re.MULTILINE))
+    asked = [Requirement(one).name for one in GROUPS[group] if isinstance(one, str)]
+    locked = re.findall(r"^([a-z0-9-]+)==", LOCKS[group], re.MULTILINE)
+    assert set(map(canonicalize_name, asked)) <= set(locked)
 
 
 def test_the_wheels_that_no_index_has_are_those_of_the_lock():

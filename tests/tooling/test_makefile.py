@@ -106,6 +106,14 @@ def test_a_target_installs_the_groups_that_it_needs(goal, groups):
     assert asked == groups.split()
 
 
+@pytest.mark.parametrize("goal", ["lint", "test-fast"])
+def test_lint_looks_at_style_types_and_workflows(goal):
+    shown = make("-n", goal).stdout
+    assert re.findall(r"(ruff [a-z]+|mypy|actionlint) ", shown) == [
+        "ruff check", "ruff format", "mypy", "actionlint",
+    ]  # fmt: skip
+
+
 def test_two_steps_are_compared():
     assert make("compare", "2", "3").stdout == "2 3 None compare\n"
 

@@ -38,7 +38,7 @@ from workshop.services import (
     stop_leftovers,
 )
 from workshop.services.account import Account, account, named_account
-from workshop.services.daemon import alive, port_taken, wait
+from workshop.services.daemon import alive, package_folder, port_taken, wait
 from workshop.services.ports import free_port
 from workshop.services.slots import _version
 from workshop.urls import libpq_url
@@ -577,6 +577,11 @@ def test_as_an_ordinary_user(tmp_path):
         assert (state / "lock").stat().st_uid == owner.uid
         services.start(pytest.fail)
         assert complete(services)
+
+
+def test_a_package_that_is_missing_is_named():
+    with pytest.raises(WorkshopError, match=r"^The package no_such is missing: remove \.venv"):
+        package_folder("no_such")
 
 
 # Stopping, and starting afresh

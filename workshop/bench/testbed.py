@@ -165,7 +165,8 @@ class TestBed:
             with connection.cursor() as cursor:
                 while idle < 3 and time.monotonic() < deadline:
                     cursor.execute(AT_WORK)
-                    idle = 0 if cursor.fetchone()[0] else idle + 1
+                    [[at_work]] = cursor.fetchall()
+                    idle = 0 if at_work else idle + 1
                     await asyncio.sleep(0.02)
 
 

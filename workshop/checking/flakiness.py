@@ -26,7 +26,9 @@ def runs(step: Step, rounds: int, on_round: Callable[[int, list[str]], None]) ->
 def busy_cores() -> Iterator[None]:
     """Keep each core at work until the end of the block."""
     # daemon: they end with this process, however it ends by itself
-    burners = [multiprocessing.Process(target=_burn, daemon=True) for _ in range(os.cpu_count())]
+    burners = [
+        multiprocessing.Process(target=_burn, daemon=True) for _ in range(os.cpu_count() or 1)
+    ]
     for burner in burners:
         burner.start()
     try:

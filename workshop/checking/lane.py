@@ -101,7 +101,7 @@ class Lane:
             raise session.Interrupted("the checks could not be collected")
         cases = defaultdict(list)
         for item in session.items:
-            cases[item.originalname.removeprefix("test_")].append(item)
+            cases[item.name.partition("[")[0].removeprefix("test_")].append(item)
         following = Next.from_parent(session, name="next")
         self.send(ready=True)
         while check := self._orders.get():

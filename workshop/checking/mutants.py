@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from workshop.checking import runner
 from workshop.checking.mutation import Mutant, Source
@@ -121,7 +122,7 @@ class Record:
 
     def add(self, result: Result) -> None:
         key = result.mutant.key
-        entry = dict(zip(FIELDS, key, strict=True))
+        entry: dict[str, Any] = dict(zip(FIELDS, key, strict=True))
         entry |= {"caught_by": result.caught_by, "seconds": round(result.seconds, 1)}
         self.entries[key] = entry | {"checks": self.checks}
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,7 @@ ARITHMETIC = {
 }
 COMPARISON = re.compile(rb"not\s+in|is\s+not|\bin\b|\bis\b|[<>=!]=|[<>]")
 OPERATOR = re.compile(rb"\*\*|//|[-+*/%|&]")
+NEGATION = re.compile(rb"not\s*")
 JUNCTION = re.compile(rb"\b(and|or)\b")
 PLACEHOLDER = re.compile(rb"\{[^{}]+\}")  # of an f-string
 HINTS = {"annotation", "returns", "type_params"}
@@ -205,7 +206,7 @@ def _without(spans: list[tuple[int, int]], data: bytes) -> Iterator[Edit]:
         elif number:
             yield spans[number - 1][1], end, b""
         else:
-            yield start, re.compile(rb",?").match(data, end).end(), b""
+            yield start, end + data.startswith(b",", end), b""
 
 
 def comparisons(node, source: Source) -> Iterator[Edit]:
@@ -226,8 +227,8 @@ def logic(node, source: Source) -> Iterator[Edit]:
                 yield from _between(source, left, right, JUNCTION, other)
             yield from _without([source.span(value) for value in values], source.data)
         case ast.UnaryOp(op=ast.Not()):
-            start = source.start(node)
-            yield start, re.compile(rb"not\s*").match(source.data, start).end(), b""
+            if found := NEGATION.match(source.data, source.start(node)):
+                yield *found.span(), b""
 
 
 def arithmetic(node, source: Source) -> Iterator[Edit]:
@@ -245,7 +246,7 @@ def arithmetic(node, source: Source) -> Iterator[Edit]:
 
 def constants(node, source: Source) -> Iterator[Edit]:
     """A number one more or less, or ten times as large or small; a flipped truth; an empty text."""
-    others = ()
+    others: tuple[object, ...] = ()
     match node:
         case ast.Constant(value=bool(value)):
             others = (not value,)
@@ -264,8 +265,8 @@ def constants(node, source: Source) -> Iterator[Edit]:
 def scripts(node, source: Source) -> Iterator[Edit]:
     """A line of a script in another language left out, a value left out of an f-string."""
     match node:
-        case ast.Constant(value=str(value)) if "\n" in value:
-            for number in range(node.lineno, node.end_lineno - 1):
+        case ast.Constant(value=str(value), lineno=first, end_lineno=int(last)) if "\n" in value:
+            for number in range(first, last - 1):
                 start, end = source.lines[number], source.lines[number + 1]
                 line = source.data[start:end].strip()
                 if line and not line.startswith(b"--"):

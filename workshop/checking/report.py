@@ -37,7 +37,7 @@ class Report(Observer):
         self._line_is_open = False
 
     def begin(self) -> None:
-        name = self.target.url or shown(self.target.folder)
+        name = shown(self.target.folder) if self.target.folder else self.target.url
         click.echo(f"Checking {name} against step {self.step.number} ({len(self.checks)} checks)")
 
     def log(self, text: str) -> None:

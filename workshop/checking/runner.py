@@ -137,7 +137,7 @@ class Run:
                 event = lane.receive()
                 if event is None:
                     working.remove(lane)
-                elif "crash" in event:
+                elif "crash" in event and lane.check:
                     return self._end_crashed(event["crash"], lane.check, observer)
                 else:
                     self._take(event, lane, observer)
@@ -150,7 +150,7 @@ class Run:
                 observer.log(event["log"])
         elif "warning" in event:
             observer.on_warning(event["warning"])
-        elif "result" in event:
+        elif "result" in event and lane.check:
             self._settle(Outcome(lane.check, **event["result"]), observer)
         if "ready" in event or "result" in event:
             lane.run(self._queue.popleft() if self._queue else None)

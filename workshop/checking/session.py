@@ -22,7 +22,11 @@ from workshop.services import Services
 from workshop.steps import CHECKS, Check, Step
 from workshop.target import Target
 
-STARTING = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+STARTING = (
+    multiprocessing.get_context("forkserver")
+    if sys.platform == "linux"
+    else multiprocessing.get_context("spawn")
+)
 STARTING.set_forkserver_preload(
     ["pytest", "aiohttp", "httpx", "psutil", "psycopg2", "redis", "workshop.checking.lane"]
 )
@@ -72,7 +76,7 @@ class Lane:
 
     def interrupt(self) -> None:
         """Let the lane stop what it started."""
-        if self.process.is_alive():
+        if self.process.is_alive() and self.process.pid:
             os.kill(self.process.pid, signal.SIGINT)
 
     def end(self) -> None:

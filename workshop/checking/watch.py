@@ -38,7 +38,8 @@ class Watch(Observer):
     """
 
     def __init__(self, step: Step, folder: Path, actions: Mapping[str, Action] = {}):
-        self.step, self.target, self.actions = step, Target.of(folder), actions
+        self.step, self.folder, self.actions = step, folder, actions
+        self.target = Target.of(folder)
         self.mine = learner.is_own(step, folder)
         kept = progress.read().get(str(step.number), {}) if self.mine else {}
         self.failed: list[str] = kept.get("failed", [])
@@ -92,9 +93,9 @@ class Watch(Observer):
         click.echo(f"\n{KEYS}")
 
     def _watch_files(self) -> None:
-        polling = needs_polling(self.target.folder)
+        polling = needs_polling(self.folder)
         for _ in watchfiles.watch(
-            self.target.folder,
+            self.folder,
             force_polling=polling,
             stop_event=self._stopping,
             step=50,
@@ -140,7 +141,7 @@ class Watch(Observer):
 
     @property
     def _name(self) -> str:
-        return shown(self.target.folder)
+        return shown(self.folder)
 
     def _draw(self, done: bool = False) -> None:
         """What passes in one line, the first failure whole, the others by title."""

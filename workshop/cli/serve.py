@@ -148,7 +148,8 @@ def clean() -> None:
     mine = (progress.FILE, *progress.FILE.parent.glob(f"{progress.FILE.stem}.unreadable*"))
     generated = [path for path in STATE.glob("*") if path not in mine]
     caches = [path for path in ROOT.rglob("__pycache__") if ".venv" not in path.parts]
-    for path in (*generated, *caches, HANDOUT, ROOT / ".pytest_cache"):
+    caches += [ROOT / f".{tool}_cache" for tool in ("pytest", "ruff", "mypy")]
+    for path in (*generated, *caches, HANDOUT):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

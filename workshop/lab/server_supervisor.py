@@ -93,7 +93,7 @@ def main() -> None:
     except WorkshopError as error:
         write_message({"id": 0, "error": str(error)})
     except (BrokenPipeError, KeyboardInterrupt):
-        sys.stdout = None  # type: ignore[assignment]  # nothing reads it: leave without a word
+        sys.stdout = None  # nothing reads it: leave without a word
         sys.exit(1)
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TextIO
 
 from workshop.errors import WorkshopError
 from workshop.learning import progress
@@ -63,14 +63,13 @@ def reset(step: Step) -> Path | None:
     return old
 
 
-def _locked() -> AbstractContextManager[None]:
+def _locked() -> AbstractContextManager[TextIO]:
     return locked(progress.FILE.with_name("work.lock"))
 
 
 def _start(step: Step) -> Path:
     target = folder(step)
-    if step.before is None:
-        raise WorkshopError("Step 1 has nothing to build: read step01_basic/, then `make start 2`.")
+    before = _before(step)
     if target.exists():
         raise WorkshopError(
             f"{shown(target)} already exists: go on with it, or start again with "
@@ -80,7 +79,7 @@ def _start(step: Step) -> Path:
     # Renamed when it is complete: a copy that was interrupted is never taken for the learner's.
     with TemporaryDirectory(prefix=f".{target.name}.", dir=WORK) as place:
         copy = Path(place) / "copy"
-        shutil.copytree(step.before.path, copy, ignore=NOT_COPIED)
+        shutil.copytree(before.path, copy, ignore=NOT_COPIED)
         for name in step.given:
             shutil.copy(step.path / name, copy / name)
         (copy / "TASK.md").write_text(task(step))
@@ -90,6 +89,13 @@ def _start(step: Step) -> Path:
         for old in ("checked", "passed", "failed"):  # they describe work that is put aside
             kept.pop(old, None)
     return target
+
+
+def _before(step: Step) -> Step:
+    """The step that this one builds on. Raises WorkshopError for step 1."""
+    if step.before is None:
+        raise WorkshopError("Step 1 has nothing to build: read step01_basic/, then `make start 2`.")
+    return step.before
 
 
 def task(step: Step) -> str:
@@ -102,7 +108,7 @@ def task(step: Step) -> str:
     n = step.number
     return (
         f"# Step {n}: {step.title}\n\n"
-        f"The lesson is {step.folder}/README.md. This folder began as {step.before.folder}/.\n\n"
+        f"The lesson is {step.folder}/README.md. This folder began as {_before(step).folder}/.\n\n"
         f"{_list(section(step, 'Your task')) or step.technique}\n\n"
         f"## Files to edit\n\nAll others stay as they are.{others}\n\n{files}\n\n"
         f"## Checks to pass\n\n{checks}\n\n"
@@ -170,4 +176,4 @@ def _candidates(step: Step, kept: dict[str, Any], check_id: str | None) -> list[
 def _novelty(step: Step, name: str) -> str:
     if not (step.path / name).exists():
         return " (to delete)"
-    return "" if (step.before.path / name).exists() else " (new)"
+    return "" if (_before(step).path / name).exists() else " (new)"

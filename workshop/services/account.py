@@ -21,8 +21,10 @@ from workshop.errors import WorkshopError
 
 # access() asks what the real user may do and leaves capabilities out of account, unless the bit
 # no_setuid_fixup is set; initdb looks for its programs with access().
-SETPRIV = ("--securebits", "+no_setuid_fixup", "--clear-groups")
-SETPRIV += ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+SETPRIV = (
+    "--securebits", "+no_setuid_fixup", "--clear-groups",
+    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+)  # fmt: skip
 UNUSED_IDS = range(59_000, 60_000)  # the last that systems give to people, counting up from 1000
 
 
@@ -80,7 +82,7 @@ def _fail(ids: tuple[int, int], folder: Path) -> NoReturn:
 
 def _plain(ids: tuple[int, int], program: Path, folder: Path) -> Account | None:
     """These ids and nothing else, if they can run the program and reach the folder."""
-    options = {"user": ids[0], "group": ids[1], "extra_groups": []}
+    options: dict[str, Any] = {"user": ids[0], "group": ids[1], "extra_groups": []}
     test = ["/bin/sh", "-c", 'test -x "$0" && cd "$1"', str(program), str(folder)]
     done = subprocess.run(test, cwd="/", capture_output=True, check=False, **options)
     return None if done.returncode else Account(*ids, (), options)

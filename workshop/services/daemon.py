@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +33,7 @@ def quiet(text: str) -> None:
     """Log nothing."""
 
 
-class Daemon:
+class Daemon(ABC):
     """A server whose processes have `folder` as working folder; it survives the terminal.
 
     The working folder distinguishes our server from any other: a number in a pid file may belong
@@ -46,6 +48,18 @@ class Daemon:
         self.folder = folder
         self.log = log
         self.port = port
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Write what the server reads when it starts."""
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """The program and its arguments."""
+
+    @abstractmethod
+    def ready(self, pid: int | None) -> bool:
+        """Whether the process with this id serves clients on our port; None: no process runs."""
 
     def account(self) -> Account:
         return account(self.program, self.folder)
@@ -194,6 +208,17 @@ def _parent(process: psutil.Process) -> int:
         return process.ppid()
     except psutil.Error:
         return 0
+
+
+def package_folder(name: str) -> Path:
+    """The folder of an installed package, found without importing it, which is slow.
+
+    Raises WorkshopError when it isn't installed.
+    """
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise WorkshopError(f"The package {name} is missing: remove .venv, then run make again.")
+    return Path(spec.origin).parent
 
 
 def launch(command: list, folder: Path, log: Path, account: Account, claim) -> int:

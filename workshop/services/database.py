@@ -80,7 +80,8 @@ def complete(url: str) -> bool:
     try:
         with session(url) as cursor:
             cursor.execute(COMPLETE, [VERSION])
-            return cursor.fetchone()[0]
+            [[is_complete]] = cursor.fetchall()
+            return is_complete
     except (errors.UndefinedTable, errors.UndefinedColumn):
         return False
     except psycopg2.OperationalError as error:

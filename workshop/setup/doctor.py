@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 import psutil
 
@@ -117,7 +117,7 @@ def proxy() -> Finding:
     proxies = getproxies_environment()
     if "http" not in proxies:
         return Finding("Proxy", "none is set for http")
-    if proxy_bypass_environment(HOST, proxies):
+    if proxy_bypass(HOST):
         return Finding("Proxy", f"http_proxy is set, and passed by for {HOST}")
     advice = f"Add {HOST},localhost to no_proxy: curl would ask the proxy for your own servers."
     return Finding("Proxy", "http_proxy is set", advice)

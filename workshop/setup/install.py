@@ -135,11 +135,11 @@ class Install(Stamp):
 
     def find_uv(self, say=print) -> str:
         """The uv on the PATH; else the one that the lock pins, which pip puts into the venv."""
-        pin = re.search(r"^uv==(\S+)", read(self.lock(INSTALLER)), re.MULTILINE)
-        own = os.path.join(self.venv, "bin", "uv")
         if uv := uv_on_path(self.venv):
             return uv
-        if not works(own) or f"uv {pin[1]} " not in self.quiet(own, "--version").stdout:
+        own = os.path.join(self.venv, "bin", "uv")
+        [pinned] = re.findall(r"^uv==(\S+)", read(self.lock(INSTALLER)), re.MULTILINE)
+        if not works(own) or f"uv {pinned} " not in self.quiet(own, "--version").stdout:
             say("Fetching uv, the installer …")
             self.fetch_uv(own)
         return own
@@ -284,9 +284,10 @@ def uv_on_path(venv: str) -> str | None:
 def shown(command: list[str], env: dict[str, str]) -> tuple[int, str]:
     """Runs uv with one line of progress. Returns its exit code and what it wrote to stderr."""
     begun, seen, terminal = time.monotonic(), [], sys.stderr.isatty()
-    options = {"stderr": subprocess.PIPE, "text": True, "close_fds": False, "env": env}
-    with subprocess.Popen(command, **options) as process:
-        for line in process.stderr:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, close_fds=False, env=env
+    ) as process:
+        for line in process.stderr or ():
             seen.append(line)
             if terminal:
                 text = f"\r\033[K{time.monotonic() - begun:3.0f} s  {line.strip()[:70]}"

@@ -46,10 +46,10 @@ def pins(*files: Path) -> str:
     return "\n".join({line.removesuffix(" \\") for line in lines if re.match(r"[a-z0-9]", line)})
 
 
-def resolve(uv: str, root: Path, file: Path, *options) -> None:
+def resolve(uv: str, root: Path, file: Path, *options: str) -> None:
     command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-    command += ["--no-emit-index-url", "--find-links", root / "requirements" / "wheels"]
-    command += ["--output-file", file, *options]
+    command += ["--no-emit-index-url", "--find-links", str(root / "requirements" / "wheels")]
+    command += ["--output-file", str(file), *options]
     environment = os.environ | {"UV_CUSTOM_COMPILE_COMMAND": "make lock"}
     done = subprocess.run(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
     if done.returncode:

@@ -215,9 +215,10 @@ def pip() -> str:
 def watched(command: list[str]) -> tuple[int, str]:
     """Run pip, showing on a terminal which file it is at. Returns exit code and output."""
     seen, terminal = [], sys.stderr.isatty()
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": environment()}
-    with subprocess.Popen(command, text=True, **pipes) as process:
-        for line in process.stdout:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+    ) as process:
+        for line in process.stdout or ():
             seen.append(line)
             if terminal and line.lstrip().startswith("Downloading"):
                 text = f"\r\033[K  {line.strip()[:75]}"
