@@ -74,6 +74,7 @@ def main():
     address = app.config["HOST"], app.config["PORT"]
     # log=None: no line for each request. The backlog holds a thousand clients that come at once.
     server = WSGIServer(address, app, handler_class=Handler, log=None, backlog=1024)
+    server.max_accept = 1  # In a flood of new clients, take turns between accepting and answering.
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, shut_down, server)
     server.serve_forever()

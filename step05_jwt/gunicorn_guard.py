@@ -8,6 +8,7 @@ import errno
 import io
 
 import gevent
+from gevent.server import StreamServer
 from gunicorn.http.body import Body
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.ggevent import GeventWorker
@@ -15,6 +16,9 @@ from gunicorn.workers.ggevent import GeventWorker
 from http_guard import MAX_BODY_BYTES, REQUEST_TIMEOUT, Clients, Refused, hang_up
 
 SPARE_PLACES = 10  # of worker_connections; without a free one gunicorn accepts no client
+# In a flood of new clients, take turns between accepting and answering. gunicorn sets this itself,
+# but only where there are several workers.
+StreamServer.max_accept = 1
 STATUSES = {
     LimitRequestLine: (414, "The URL is too long."),
     LimitRequestHeaders: (431, "The headers are too large."),

@@ -12,6 +12,7 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 
+import attacks
 import pytest
 import rawhttp
 from blackbox import App, eventually
@@ -81,6 +82,17 @@ def test_broken_requests_harm_no_one(app):
     assert "Traceback" not in output
     assert PASSWORD.decode() not in output
     assert eventually(lambda: open_files(app) <= before + 5)
+
+
+def test_flood_of_slow_clients_leaves_room(app):
+    """Thousands of half requests a second: accepting them must leave time for answers."""
+    with attacks.attacked(app.server.port, attacks.slow_bodies):
+        for _ in range(5):
+            with rawhttp.Connection(app) as other:
+                reply = other.send(rawhttp.GET).reply()
+                assert reply, "a client that had sent its whole request was disconnected"
+                assert reply.status == 200
+            assert open_files(app) < attacks.SLOW_CLIENTS + 300
 
 
 def test_refusals_are_json(app):
