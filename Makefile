@@ -46,6 +46,7 @@ GIVEN_GROUPS := $(if $(filter command,$(origin GROUPS)),$(GROUPS))
 GROUPS_NEEDED := core $(if $(filter install,$(MAKECMDGOALS)),$(GIVEN_GROUPS)) \
   $(call needs,notebooks,notebooks notebook handout) \
   $(call needs,bench,bench) \
+  $(call needs,build,wheelhouse) \
   $(call needs,dev,lint format test test-% dev-check)
 
 # What `python -m workshop` does under the same name.

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 from workshop.paths import ROOT
 from workshop.setup import install as installing
-from workshop.setup.install import Install, InstallError
+from workshop.setup.install import SOURCE_ONLY, Install, InstallError
 from workshop.setup.stamp import VERSION
 
 LOCKS = {file.stem: file.read_text() for file in (ROOT / "requirements").glob("*.txt")}
@@ -45,8 +45,7 @@ def root(tmp_path, monkeypatch):
     (root / "workshop" / "setup").mkdir(parents=True)
     for name in ("__init__.py", "locks.py", "setup/stamp.py", "setup/install.py"):
         shutil.copy(ROOT / "workshop" / name, root / "workshop" / name)
-    (root / "requirements" / "wheels").mkdir(parents=True)
-    for group, name in (("core", "tiny"), ("more", "extra"), ("uv", "uv")):
+    for group, name in (("core", "tiny"), ("more", "extra"), ("uv", "uv"), ("build", "maker")):
         tiny.lock(root / "requirements" / f"{group}.txt", tiny.wheel(root / "wheels", name))
     return root
 
@@ -109,8 +108,32 @@ def test_a_group_that_has_left_pyproject_is_removed(root, install):
 
 
 def test_a_group_that_does_not_exist_is_named(install):
-    with pytest.raises(InstallError, match=r"no group moer: the groups are core more uv\.$"):
+    with pytest.raises(InstallError, match=r"no group moer: the groups are build core more uv\.$"):
         install.run(["core", "moer"])
+
+
+def test_the_package_without_wheels_is_built_from_its_source(root, install):
+    tiny.lock(root / "requirements" / "core.txt", tiny.sdist(root / "wheels", SOURCE_ONLY))
+    install.run()
+    assert run_tiny(root, SOURCE_ONLY) == f"{SOURCE_ONLY} runs\n"
+    assert not list((root / ".venv").rglob("maker*"))
+
+
+def test_nothing_builds_it_but_what_is_locked(root, install, tmp_path):
+    tiny.lock(root / "requirements" / "core.txt", tiny.sdist(root / "wheels", SOURCE_ONLY))
+    other = tiny.wheel(tmp_path / "other", "maker", extra={"other.py": ""})
+    tiny.lock(root / "requirements" / "build.txt", other)
+    with pytest.raises(InstallError):
+        install.run()
+    assert not install.complete(["core"])
+
+
+def test_no_other_package_is_built(root, install):
+    (root / "wheels" / "tiny-1.0-py3-none-any.whl").unlink()
+    tiny.lock(root / "requirements" / "core.txt", tiny.sdist(root / "wheels", "tiny"))
+    with pytest.raises(InstallError):
+        install.run()
+    assert not install.complete(["core"])
 
 
 def test_a_changed_lock_is_installed(root, install):
@@ -402,16 +425,6 @@ def test_a_lock_has_what_its_group_asks_for(group):
     asked = [Requirement(one).name for one in GROUPS[group] if isinstance(one, str)]
     locked = re.findall(r"^([a-z0-9-]+)==", LOCKS[group], re.MULTILINE)
     assert set(map(canonicalize_name, asked)) <= set(locked)
-
-
-def test_the_wheels_that_no_index_has_are_those_of_the_lock():
-    for wheel in (ROOT / "requirements" / "wheels").iterdir():
-        name, version, *_ = wheel.name.split("-")
-        assert tiny.digest(wheel) in pin_of(name, version)
-
-
-def pin_of(name: str, version: str) -> str:
-    return re.search(rf"^{name}=={version} \\\n(    --hash.*\n)+", LOCKS["core"], re.MULTILINE)[0]
 
 
 def test_no_two_locks_pin_two_versions_and_none_is_left_over():

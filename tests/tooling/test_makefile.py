@@ -89,7 +89,7 @@ def test_bare_machines_need_root(tmp_path):
         (["test"], "core dev"),
         (["lint"], "core dev"),
         (["install", "GROUPS=bench"], "core bench"),
-        (["wheelhouse", "GROUPS=notebooks"], "core"),
+        (["wheelhouse", "GROUPS=notebooks"], "core build"),
         (["stop", "notebooks"], "core notebooks"),
     ],
 )

@@ -7,6 +7,7 @@ import tiny
 
 from workshop.errors import WorkshopError
 from workshop.setup import wheelhouse
+from workshop.setup.install import SOURCE_ONLY
 from workshop.setup.wheelhouse import Target, collect, everywhere, lacking, locked
 
 
@@ -73,6 +74,16 @@ def test_a_half_copied_wheel_is_fetched_again_and_other_files_are_left_alone(sou
     assert (folder / "other-1.0-py3-none-any.whl").exists()
 
 
+def test_the_package_without_wheels_comes_as_its_source_for_every_target(source, tmp_path):
+    wheel, locks = source
+    archive = tiny.sdist(wheel.parent, SOURCE_ONLY)
+    tiny.lock(locks / "core.txt", archive)
+    folder, pins = tmp_path / "folder", locked(locks=locks)
+    collect(folder, pins, this_machine=True)
+    assert (folder / archive.name).read_bytes() == archive.read_bytes()
+    assert not any(lacking(pins, target, folder) for target in everywhere())
+
+
 def test_a_package_without_a_wheel_is_named(source, tmp_path):
     wheel, locks = source
     wheel.unlink()
@@ -95,9 +106,9 @@ def test_nothing_in_an_empty_folder_serves(tmp_path, source):
     assert lacking(pins, wheelhouse.here(), tmp_path) == pins
 
 
-def test_a_wheelhouse_of_one_group_has_the_installer_too():
+def test_a_wheelhouse_of_one_group_has_the_installer_and_what_builds_too():
     names = {pin.name for pin in locked("core")}
-    assert {"flask", "uv"} <= names
+    assert {"flask", "uv", "setuptools"} <= names
     assert "jupyterlab" not in names
     assert len(names) < len({pin.name for pin in locked()})
 

@@ -2,12 +2,24 @@
 
 import base64
 import hashlib
+import tarfile
 import zipfile
 from pathlib import Path
 
 MODULE = "def main():\n    print('{name} runs')\n"
 ENTRY = "[console_scripts]\n{name}-command = {name}:main\n"
 METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+PYPROJECT = """[build-system]
+requires = ["maker"]
+build-backend = "backend"
+backend-path = ["."]
+"""
+BACKEND = """import shutil
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    shutil.copy("{wheel}", folder)
+    return "{wheel}"
+"""
 WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
@@ -33,8 +45,21 @@ def wheel(folder: Path, name: str = "tiny", extra: dict[str, str] | None = None)
     return path
 
 
+def sdist(folder: Path, name: str) -> Path:
+    """Write <name>-1.0.tar.gz; `maker` must be there when a wheel is made of it."""
+    inside = folder / f"{name}-1.0"
+    made = wheel(inside, name)
+    (inside / "pyproject.toml").write_text(PYPROJECT)
+    (inside / "backend.py").write_text(BACKEND.format(wheel=made.name))
+    (inside / "PKG-INFO").write_text(METADATA.format(name=name))
+    path = folder / f"{name}-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(inside, inside.name)
+    return path
+
+
 def lock(file: Path, *wheels: Path, marker: str = "") -> Path:
-    """Write a lock of version 1.0 of what these wheels hold, with their digests."""
+    """Write a lock of version 1.0 of what these files hold, with their digests."""
     pins = [
         f"{path.name.split('-')[0]}==1.0{marker} \\\n    --hash=sha256:{digest(path)}\n"
         for path in wheels

@@ -29,6 +29,8 @@ from workshop.setup.stamp import ROOT, VERSION, Stamp, read
 
 CORE = "core"
 INSTALLER = "uv"
+BUILD = "build"
+SOURCE_ONLY = "psycogreen"  # the one package that has no wheel: what builds it is in group build
 OLDEST_UV = (0, 5)
 AGAIN = "run make again to go on from there."
 CERTIFICATE = re.compile(r"(?i)certificate")
@@ -40,7 +42,8 @@ NO_NETWORK = re.compile(
 FOREIGN = (
     "PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONPLATLIBDIR", "PIP_CONSTRAINT",
     "PIP_NO_BINARY", "PIP_REQUIRE_VIRTUALENV", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE_NEWER",
-    "UV_NO_BINARY", "UV_NO_VERIFY_HASHES", "UV_PROJECT", "UV_SYSTEM_PYTHON", "UV_WORKING_DIR",
+    "UV_NO_BINARY", "UV_NO_BUILD", "UV_NO_BUILD_ISOLATION", "UV_NO_VERIFY_HASHES", "UV_PROJECT",
+    "UV_BUILD_CONSTRAINT", "UV_SYSTEM_PYTHON", "UV_WORKING_DIR",
 )  # fmt: skip
 # uv reads the first; older ones, which may be on the PATH, the second.
 SYSTEM_CERTIFICATES = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
@@ -168,7 +171,8 @@ class Install(Stamp):
         What is fetched stays in uv's cache if this fails.
         """
         command = [uv, "pip", "sync", "--python", self.python, *self.options()]
-        command += map(self.lock, groups)
+        command += ["--only-binary=:all:", f"--no-binary={SOURCE_ONLY}"]
+        command += ["--build-constraint", self.lock(BUILD), *map(self.lock, groups)]
         write(self.started, "")
         say(f"Installing the locked packages ({', '.join(groups)}) …")
         code, errors = shown(command, self.environment)
@@ -183,7 +187,7 @@ class Install(Stamp):
 
     def options(self) -> list[str]:
         local = ["--no-index", "--find-links", self.wheelhouse] if self.wheelhouse else []
-        return ["--require-hashes", "--find-links", self.wheels, *local]
+        return ["--require-hashes", *local]
 
     def quiet(self, *command: str) -> subprocess.CompletedProcess:
         return quiet(*command, env=self.environment)

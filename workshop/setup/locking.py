@@ -48,8 +48,7 @@ def pins(*files: Path) -> str:
 
 def resolve(uv: str, root: Path, file: Path, *options: str) -> None:
     command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-    command += ["--no-emit-index-url", "--find-links", str(root / "requirements" / "wheels")]
-    command += ["--output-file", str(file), *options]
+    command += ["--no-emit-index-url", "--output-file", str(file), *options]
     environment = os.environ | {"UV_CUSTOM_COMPILE_COMMAND": "make lock"}
     done = subprocess.run(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
     if done.returncode:

@@ -20,7 +20,6 @@ class Stamp:
         self.root = root
         self.venv = os.path.join(root, ".venv")
         self.python = os.path.join(self.venv, "bin", "python")
-        self.wheels = os.path.join(root, "requirements", "wheels")  # what no index has as a wheel
         # The first is written last; the second says where the venv was made; the third is there
         # while packages are laid down, and stays if that is killed.
         self.stamp = os.path.join(self.venv, "installed")

@@ -2,7 +2,8 @@
 
 For each platform and Python the locks' markers say which packages are needed; what the folder lacks
 is fetched by pip, which checks the hashes. Nothing is fetched twice, so a run that was interrupted
-goes on where it stopped. `WHEELHOUSE=folder` then installs from the folder (see install.py).
+goes on where it stopped. `WHEELHOUSE=folder` then installs from the folder (see install.py). The
+package SOURCE_ONLY comes as its source archive, with the wheels of group build.
 """
 
 import hashlib
@@ -12,16 +13,24 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, parse_tag
+from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
-from workshop.setup.install import INSTALLER, InstallError, bundled_pip, environment
+from workshop.setup.install import (
+    BUILD,
+    INSTALLER,
+    SOURCE_ONLY,
+    InstallError,
+    bundled_pip,
+    environment,
+)
 
 LOCKS = ROOT / "requirements"
 PYTHONS = [(3, 11), (3, 12), (3, 13), (3, 14)]
@@ -49,6 +58,23 @@ class Pin:
         """As pip reads it, without the marker: pip would judge that by its own machine."""
         digests = " ".join(f"--hash=sha256:{digest}" for digest in sorted(self.hashes))
         return f"{self.name}=={self.version} {digests}"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A wheel, or a source archive, which every target can build."""
+
+    name: str
+    version: str
+    tags: frozenset[Tag]
+
+    @classmethod
+    def named(cls, file: str) -> "Archive":
+        if file.endswith(".whl"):
+            name, version, _, tags = parse_wheel_filename(file)
+            return cls(name, str(version), tags)
+        name, version = parse_sdist_filename(file)
+        return cls(name, str(version), parse_tag("py3-none-any"))
 
 
 @dataclass(frozen=True)
@@ -98,7 +124,7 @@ class Target:
         )
 
     def pip_options(self) -> list[str]:
-        options = ["--only-binary=:all:", "--implementation=cp"]
+        options = ["--only-binary=:all:", f"--no-binary={SOURCE_ONLY}", "--implementation=cp"]
         options += ["--python-version={}.{}.99".format(*self.python)]  # for Requires-Python
         return options + [f"--platform={tag}" for tag in self.platforms()]
 
@@ -119,9 +145,11 @@ def collect(folder: Path, pins: list[Pin], this_machine: bool = False, say=print
             batch = {pin.name: pin for pin in missing}
             fetch(list(batch.values()), target, folder)
             missing = [pin for pin in missing if pin is not batch[pin.name]]
-    size = sum(path.stat().st_size for path in wheels(folder, pins))
-    count = len(list(wheels(folder, pins)))
-    say(f"{folder} holds {count} wheels, {size / 1e6:,.0f} MB. Install from it on any machine:")
+    sizes = [path.stat().st_size for path, _ in archives(folder, pins)]
+    size = sum(sizes)
+    say(
+        f"{folder} holds {len(sizes)} wheels, {size / 1e6:,.0f} MB. Install from it on any machine:"
+    )
     say(f"  make step N=1 WHEELHOUSE={shlex.quote(str(folder))}")
     return size
 
@@ -137,13 +165,13 @@ def here() -> Target:
 
 
 def locked(*groups: str, locks: Path = LOCKS) -> list[Pin]:
-    """The pins of these groups, or of all, and of the installer, which each install needs first.
+    """The pins of these groups, or of all, and of the installer and what builds SOURCE_ONLY.
 
     Raises WorkshopError when a group does not exist.
     """
     there = sorted(file.stem for file in locks.glob("*.txt"))
     pins = {}
-    for group in {*groups, INSTALLER} if groups else there:
+    for group in {*groups, INSTALLER, BUILD} if groups else there:
         if group not in there:
             raise WorkshopError(f"There is no group {group}: the groups are {' '.join(there)}.")
         text = (locks / f"{group}.txt").read_text()
@@ -153,31 +181,30 @@ def locked(*groups: str, locks: Path = LOCKS) -> list[Pin]:
     return list(pins.values())
 
 
-def wheels(folder: Path, pins: list[Pin]):
-    """The wheels in the folder that the pins name; others are left alone."""
+def archives(folder: Path, pins: list[Pin]) -> Iterator[tuple[Path, Archive]]:
+    """The files in the folder that the pins name; others are left alone."""
     names = {(pin.name, pin.version) for pin in pins}
-    for path in sorted(folder.glob("*.whl")):
-        name, version, *_ = parse_wheel_filename(path.name)
-        if (name, str(version)) in names:
-            yield path
+    for path in sorted([*folder.glob("*.whl"), *folder.glob(f"{SOURCE_ONLY}-*.tar.gz")]):
+        archive = Archive.named(path.name)
+        if (archive.name, archive.version) in names:
+            yield path, archive
 
 
 def remove_broken(folder: Path, pins: list[Pin]) -> None:
     """A wheel that was half copied has no hash of the pins: it is removed, to be fetched again."""
     hashes = frozenset().union(*(pin.hashes for pin in pins))
-    for path in list(wheels(folder, pins)):
+    for path, _ in list(archives(folder, pins)):
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() not in hashes:
                 path.unlink()
 
 
 def lacking(needed: list[Pin], target: Target, folder: Path) -> list[Pin]:
-    """The pins for which the folder has no wheel that the target can use."""
+    """The pins for which the folder has nothing that the target can use."""
     tags, there = target.tags(), set()
-    for path in wheels(folder, needed):
-        name, version, _, built_for = parse_wheel_filename(path.name)
-        if built_for & tags:
-            there.add((name, str(version)))
+    for _, archive in archives(folder, needed):
+        if archive.tags & tags:
+            there.add((archive.name, archive.version))
     return [pin for pin in needed if (pin.name, pin.version) not in there]
 
 
@@ -188,7 +215,7 @@ def fetch(pins: list[Pin], target: Target, folder: Path) -> None:
         names.flush()
         command = [sys.executable, "-I", pip(), "download", "--disable-pip-version-check"]
         command += ["--no-deps", "--require-hashes", "--progress-bar=off", "--dest", str(folder)]
-        command += ["--find-links", str(LOCKS / "wheels")]
+        command += ["--no-build-isolation"]  # pip asks SOURCE_ONLY for its name, with group build
         code, output = watched([*command, *target.pip_options(), "-r", names.name])
     if code == 0:
         return
