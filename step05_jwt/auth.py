@@ -49,15 +49,16 @@ def init_app(app, cache):
 def login(username, password):
     """A token; 401 for a wrong name or password, 429 after too many attempts, 503 when busy."""
     name = username if tokens.is_username(username) else ""
-    stored_hash = shop.password_hash(name)
-    shop.db.session.close()  # No connection is held while we wait for a slot and hash.
-    with hash_slot():
-        # Counting here rather than on arrival lets one user log in many times at once, because
-        # each success clears the count.
-        attempts_key = record_login_attempt(name)
-        password_matches = hash_pool.apply(
-            check_password_hash, (stored_hash or DUMMY_HASH, candidate(password))
-        )
+    with login_under_way(request.remote_addr):
+        stored_hash = shop.password_hash(name)
+        shop.db.session.close()  # No connection is held while we wait for a slot and hash.
+        with hash_slot():
+            # Counting here rather than on arrival lets one user log in many times at once, because
+            # each success clears the count.
+            attempts_key = record_login_attempt(name)
+            password_matches = hash_pool.apply(
+                check_password_hash, (stored_hash or DUMMY_HASH, candidate(password))
+            )
     if not (password_matches and stored_hash):
         unauthorized("Invalid credentials")
     cache, signer = current_app.extensions["login_attempts"], current_app.extensions["tokens"]
@@ -68,18 +69,23 @@ def login(username, password):
 
 @contextmanager
 def hash_slot():
-    """Wait for a slot to hash in; 503 if none gets free, or if this address has too many."""
-    address = request.remote_addr
+    """Wait for a slot to hash in; 503 if none gets free in time."""
+    if not hash_slots.acquire(timeout=HASH_WAIT_TIMEOUT):
+        too_busy()
+    try:
+        yield
+    finally:
+        hash_slots.release()
+
+
+@contextmanager
+def login_under_way(address):
+    """Count a login among those of its address; 503 if there are too many at once."""
     if logins_under_way[address] >= MAX_LOGINS_PER_ADDRESS:
         too_busy()
     logins_under_way[address] += 1
     try:
-        if not hash_slots.acquire(timeout=HASH_WAIT_TIMEOUT):
-            too_busy()
-        try:
-            yield
-        finally:
-            hash_slots.release()
+        yield
     finally:
         logins_under_way[address] -= 1
         if not logins_under_way[address]:

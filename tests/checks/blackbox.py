@@ -98,6 +98,7 @@ class App:
 
     def request(self, method: str, path: str, **options) -> Answer:
         """One request; where no answer comes, the check fails with that."""
+        self.client.cookies.clear()  # A cookie that an earlier answer set says nothing here.
         started = time.monotonic()
         try:
             reply = self.client.request(method, path, **options)

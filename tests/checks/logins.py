@@ -25,6 +25,14 @@ WRONG_LOGINS = {
     "an empty password": {"username": "admin", "password": ""},
     "other capitals in the name": {"username": "Admin", "password": "password"},
     "a space after the name": {"username": "admin ", "password": "password"},
+    "a space before the name": {"username": " admin", "password": "password"},
+    "a tab after the name": {"username": "admin\t", "password": "password"},
+    "the name in wide letters": {
+        "username": "\uff41\uff44\uff4d\uff49\uff4e",
+        "password": "password",
+    },
+    "an invisible letter in the name": {"username": "ad\u200bmin", "password": "password"},
+    "a space after the password": {"username": "admin", "password": "password "},
     "SQL as name": {"username": "admin' --", "password": "password"},
     "a NUL in the name": {"username": "admin\0", "password": "password"},
     "half a character in the name": {"username": "admin\ud800", "password": "password"},
@@ -60,7 +68,7 @@ def store(db, hashes: dict[str, str]) -> None:
 class Logins:
     """Logins sent at once, each on its own connection, without waiting for the answers."""
 
-    def __init__(self, app, number: int):
+    def __init__(self, app, number: int, body: dict = ADMIN):
         self.clients = [
             http.client.HTTPConnection("127.0.0.1", app.server.port, timeout=20)
             for _ in range(number)
@@ -68,15 +76,48 @@ class Logins:
         for client in self.clients:
             client.connect()
         for client in self.clients:
-            client.request("POST", "/login", json.dumps(ADMIN), JSON)
+            client.request("POST", "/login", json.dumps(body), JSON)
 
     def under_way(self) -> bool:
         """Whether an answer is still to come."""
         ready = select.select([client.sock for client in self.clients], [], [], 0)[0]
         return len(ready) < len(self.clients)
 
+    def hang_up(self) -> None:
+        """Close all connections without waiting for an answer."""
+        for client in self.clients:
+            client.close()
+
     def expect_tokens(self, did: str) -> None:
         statuses = [client.getresponse().status for client in self.clients]
         for client in self.clients:
             client.close()
         expect(statuses == [200] * len(statuses), did, statuses, "200 for each login")
+
+
+FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP")
+
+
+def forwarded(number: int) -> dict[str, str]:
+    """Headers with which a client claims to sit at another address."""
+    address = f"203.0.113.{number}"
+    return {name: f"for={address}" if name == "Forwarded" else address for name in FORWARDED}
+
+
+def ways_to_bring(token: str) -> dict[str, dict]:
+    """Ways other than the Authorization header, as options of a request."""
+    cookies = "; ".join(f"{name}={token}" for name in ("token", "access_token", "session", "jwt"))
+    fields = dict.fromkeys(("token", "access_token", "jwt", "Authorization"), token)
+    headers = ("X-Access-Token", "X-Auth-Token", "Token", "Proxy-Authorization", "X-Authorization")
+    return {
+        "without a token": {},
+        "with the token in the query": {"params": fields},
+        "with the token in a cookie": {"headers": {"Cookie": cookies}},
+        "with the token in the body": {"json": fields},
+        "with the token in another header": {
+            "headers": {name: f"Bearer {token}" for name in headers}
+        },
+        "with X-HTTP-Method-Override": {
+            "headers": {"X-HTTP-Method-Override": "GET", "X-Requested-With": "XMLHttpRequest"}
+        },
+    }

@@ -1,9 +1,11 @@
-"""A proxy between an app and PostgreSQL, which breaks one connection at a chosen moment."""
+"""A proxy between an app and PostgreSQL: it breaks one connection, or holds back the reports."""
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from functools import partial
 
 
 class Proxy:
@@ -20,6 +22,7 @@ class Proxy:
         self.lock = threading.Lock()
         self.condition: Callable[[bytes], bool] | None = None
         self.reaches_the_app = False
+        self.delay = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def break_before(self, condition: Callable[[bytes], bool]) -> None:
@@ -27,6 +30,10 @@ class Proxy:
 
     def break_after(self, condition: Callable[[bytes], bool]) -> None:
         self.condition, self.reaches_the_app = condition, True
+
+    def hold_reports_back(self, seconds: float) -> None:
+        """PostgreSQL computes a report at once, but its result reaches the app so much later."""
+        self.delay = seconds
 
     @property
     def has_broken(self) -> bool:
@@ -41,14 +48,21 @@ class Proxy:
 
     def _connect(self, app: socket.socket) -> None:
         with app, suppress(OSError), socket.create_connection(self.target) as postgres:
-            threading.Thread(target=_pass_on, args=[app, postgres], daemon=True).start()
+            held_until = [0.0]
+            way = [app, postgres, partial(self._note_report, held_until)]
+            threading.Thread(target=_pass_on, args=way, daemon=True).start()
             while data := postgres.recv(65536):
+                time.sleep(max(0, held_until[0] - time.monotonic()))
                 breaks = self._is_the_moment(data)
                 if not breaks or self.reaches_the_app:
                     app.sendall(data)
                 if breaks:
                     break
             app.shutdown(socket.SHUT_RDWR)  # This wakes the other thread, too.
+
+    def _note_report(self, held_until: list[float], query: bytes) -> None:
+        if self.delay and b"GROUP BY" in query.upper():
+            held_until[0] = time.monotonic() + self.delay
 
     def _is_the_moment(self, data: bytes) -> bool:
         with self.lock:
@@ -58,9 +72,10 @@ class Proxy:
             return True
 
 
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
+def _pass_on(source: socket.socket, target: socket.socket, note: Callable) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
+            note(data)
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
 

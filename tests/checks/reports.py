@@ -14,24 +14,26 @@ KEY = "data_response"
 REPORT = "%orders%group by%"  # the query of the report, whatever its exact words
 
 
-def warm(app):
+def warm(app, did: str = ""):
     """An answer from the cache. It may take a moment: the app may have left Redis alone."""
+    did = f"{did}GET /data for 10 s"
 
     def hit():
         answer = app.get("/data")
         state = x_cache(answer)
         told = f"{answer.status}, X-Cache: {state}"
-        expect(answer.status == 200 and state != "(none)", "GET /data", told, "200 and X-Cache")
+        expect(answer.status == 200 and state != "(none)", did, told, "200 and X-Cache")
         return state == "HIT" and answer
 
     answer = eventually(hit, every=0.2)  # each may compute a report
-    expect(answer, "GET /data for 10 s", "never X-Cache: HIT", "HIT from the second on")
+    expect(answer, did, "never X-Cache: HIT", "HIT from the second on")
     return answer
 
 
 def forget(app, redis):
-    """Nothing is cached, and the app speaks with Redis."""
+    """Nothing is cached, and the app speaks with Redis: what it computes gets there."""
     warm(app)
+    eventually(lambda: redis.exists(KEY) or not app.get("/data"), every=0.2)
     redis.delete(KEY)
 
 
@@ -94,10 +96,12 @@ def x_cache(answer) -> str:
     return answer.headers.get("X-Cache", "(none)")
 
 
-def max_age(answer) -> int:
-    """The seconds that Cache-Control names, among whatever else it says; -1 where it names none."""
-    found = re.search(r"(?:^|,)\s*max-age=(\d+)\s*(?:,|$)", answer.headers.get("Cache-Control", ""))
-    return int(found[1]) if found else -1
+def max_age(answer, did: str) -> int:
+    """The seconds that Cache-Control promises, among whatever else it says."""
+    header = answer.headers.get("Cache-Control", "(none)")
+    found = re.search(r"(?:^|[\s,])max-age=(\d+)(?=$|[\s,])", header)
+    expect(found, did, f"Cache-Control: {header}", "max-age= and the seconds that are left")
+    return int(found[1])
 
 
 def is_json(value: bytes) -> bool:
@@ -115,7 +119,7 @@ def differing(first: bytes, second: bytes) -> str:
     return f"from byte {at} on: {first[at : at + 30]!r}…, then {second[at : at + 30]!r}…"
 
 
-def rubbish() -> dict[str, bytes]:
+def rubbish() -> dict[str, bytes | list]:
     foreign = {"report": [], "generated_at": datetime.now(UTC).isoformat()}
     return {
         "bytes": b"\xff\xfe\xfd",
@@ -123,6 +127,7 @@ def rubbish() -> dict[str, bytes]:
         "object": b'{"message": "rubbish"}',
         "array": b"[]",
         "pickle": pickle.dumps(foreign),
+        "list": ["1"],
     }
 
 

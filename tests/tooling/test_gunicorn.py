@@ -4,11 +4,12 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 import psycopg2
@@ -161,6 +162,40 @@ def test_stampede_on_all_workers_is_one_computation(gunicorn, clients, services)
     connection.close()
 
 
+def test_client_that_pipelines_reports_stops_no_other(gunicorn, clients):
+    for client, attacker in zip(clients, gunicorn.clients(), strict=True):
+        with pipelining(attacker.connection.sock):
+            assert [client.ask("GET", "/data")[0] for _ in range(5)] == [200] * 5
+
+
+@contextmanager
+def pipelining(connection):
+    """Asks for the report over and over, and sends the next request before the answer is there."""
+    over, answered = threading.Event(), threading.Event()
+
+    def send():
+        with suppress(OSError):
+            while not over.is_set():
+                connection.sendall(b"GET /data HTTP/1.1\r\nHost: a\r\n\r\n" * 50)
+
+    def receive():
+        with suppress(OSError):
+            while connection.recv(65536):
+                answered.set()
+
+    threads = [threading.Thread(target=way) for way in (send, receive)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert answered.wait(20)
+        yield
+    finally:
+        over.set()
+        connection.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
 def test_guesses_are_counted_across_workers(clients):
     first, second = clients
     statuses = [client.ask("POST", "/login", WRONG)[0] for client in [first, second] * 3]
@@ -214,7 +249,8 @@ def test_slow_bodies_lock_no_one_out(app):
         slow = [stack.enter_context(rawhttp.Connection(app)) for _ in range(1050)]
         for client in slow:
             client.send(rawhttp.HALF_A_BODY)
-        assert Client(app.server.port).ask("GET", "/")[0] == 200
+        with Client(app.server.port) as other:
+            assert other.ask("GET", "/")[0] == 200
         assert all(client.is_ended() for client in slow)
     assert "Traceback" not in app.server.output()
 
@@ -225,7 +261,8 @@ def test_pipelining_client_blocks_no_one(app):
         counter = threading.Thread(target=greedy.count_replies, args=[3000], daemon=True)
         counter.start()
         for _ in range(5):
-            assert Client(app.server.port).ask("GET", "/")[0] == 200
+            with Client(app.server.port) as other:
+                assert other.ask("GET", "/")[0] == 200
         assert greedy.counted < 3000
 
 
