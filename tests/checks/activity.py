@@ -42,12 +42,6 @@ def queued(app, db) -> list[tuple]:
     return [row for row in activity(app, db) if row[3] == "Lock"]
 
 
-def running(db, pids: list[int]) -> int:
-    """How many of these backends are in a query, also where their client has left them."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s) AND state = 'active'"
-    return db.value(query, pids)
-
-
 def at_rest(app, db) -> set[int]:
     """The connections that stay open while none works; NullPool's are gone after a moment."""
     first = backends(app, db)

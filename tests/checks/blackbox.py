@@ -5,9 +5,11 @@ import json
 import ssl
 import time
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import aiohttp
 import httpx
+import psutil
 import pytest
 
 from workshop.server import Server
@@ -84,12 +86,19 @@ class App:
     def __init__(self, server: Server | Remote, step: Step):
         self.server, self.step = server, step
         self.url = server.url
+        # A cookie that an app sets would otherwise come with every later request, unasked.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self.client = httpx.Client(
-            base_url=self.url, timeout=PATIENCE, verify=NO_TLS, trust_env=False
+            base_url=self.url, timeout=PATIENCE, verify=NO_TLS, trust_env=False, cookies=no_cookies
         )
         self.auth: dict[str, str] = {}
+        self.hit_patience = 10.0  # seconds for an answer from the cache
         # Of each connection that PostgreSQL had, (process id, client's port): is it this app's?
         self.connections: dict[tuple[int, int], bool] = {}
+
+    def seconds_up(self) -> float:
+        """How long the app has been running."""
+        return time.time() - psutil.Process(self.server.process.pid).create_time()
 
     def needs_settings(self) -> None:
         """Skip the check where the app runs already, so that we chose none of its settings."""
@@ -98,7 +107,6 @@ class App:
 
     def request(self, method: str, path: str, **options) -> Answer:
         """One request; where no answer comes, the check fails with that."""
-        self.client.cookies.clear()  # A cookie that an earlier answer set says nothing here.
         started = time.monotonic()
         try:
             reply = self.client.request(method, path, **options)
@@ -152,7 +160,12 @@ class App:
         # Whoever has an answer keeps the connection: a server must have room for all.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=10 * PATIENCE)
         timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(self.url, connector=connector, timeout=timeout) as session:
+        options = {
+            "connector": connector,
+            "timeout": timeout,
+            "cookie_jar": aiohttp.DummyCookieJar(),
+        }
+        async with aiohttp.ClientSession(self.url, **options) as session:
             started = time.monotonic()
             tasks = [asyncio.create_task(_answer(session, request)) for request in requests]
             waiting = set(tasks)
@@ -186,6 +199,16 @@ def counts(answers: list[Answer | None]) -> str:
     """The statuses of many answers in one line: "50 × 201, 150 × 409, 3 × no answer"."""
     statuses = [str(a.status) if a else "no answer" for a in answers]
     return ", ".join(f"{statuses.count(s)} × {s}" for s in sorted(set(statuses)))
+
+
+def amount(number: int, one: str, many: str = "") -> str:
+    """The number with its noun: "1 order", "2 orders"; `many` where it isn't `one` and an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def as_long(ratio: float) -> str:
+    """A ratio of two durations: "4.7 times as long"."""
+    return f"{ratio:.1f} times as long" if ratio >= 0.1 else "less than a tenth as long"
 
 
 def eventually(condition, seconds: float = 10.0, every: float = 0.04):

@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 from activity import backends, queued
-from blackbox import SUPPLIER, Request, counts, eventually, expect
+from blackbox import SUPPLIER, Request, amount, counts, eventually, expect
 from bursts import Burst
 from locks import row_locked, table_locked
 from postgres_proxy import proxied
@@ -72,7 +72,7 @@ def test_host_is_obeyed(launch, try_to_start):
     expect(hosts and local, did, ", ".join(hosts) or "(none)", "127.0.0.1 only")
 
 
-def test_product_is_one_row(app, product):
+def test_product_is_one_row(app, db, product):
     path = f"/products/{product['id']}"
     answer = app.get(path)
     expect(
@@ -81,8 +81,17 @@ def test_product_is_one_row(app, product):
         answer,
         f"200 with the row that PostgreSQL has: {product}",
     )
+    db.query("UPDATE products SET stock = stock - 1 WHERE id = %s", product["id"])
+    sold = product | {"stock": product["stock"] - 1}
+    again = app.get(path)
+    expect(
+        again.json() == sold,
+        f"GET {path}, sold one item in PostgreSQL, GET {path}",
+        "the old row" if again.body == answer.body else again,
+        f"the row as it is now, with a stock of {sold['stock']}",
+    )
     head = app.request("HEAD", path)
-    same = head.headers.get("Content-Length") == answer.headers.get("Content-Length")
+    same = head.headers.get("Content-Length") == again.headers.get("Content-Length")
     expect(
         head.status == 200 and same and not head.body,
         f"HEAD {path}",
@@ -131,7 +140,7 @@ def test_report_adds_up(app, db):
     expect(
         report == expected,
         "GET /data",
-        f"{len(report)} categories, the first {report[0]}",
+        f"{amount(len(report), 'category', 'categories')}, the first {report[0]}",
         f"{len(expected)} categories as in PostgreSQL, the first {expected[0]}",
     )
 
@@ -186,7 +195,7 @@ def test_order_is_refused(app, db, product):
     did = "POST /orders for 1001 of 1000 items"
     expect_error(app.order(product["id"], 1001), did, 409)
     stock = db.value("SELECT stock FROM products WHERE id = %s", product["id"])
-    expect(stock == 1000, did, f"{stock} items left", "1000 items left, as before")
+    expect(stock == 1000, did, f"{amount(stock, 'item')} left", "1000 items left, as before")
 
 
 def test_stock_is_never_oversold(app, db, product):
@@ -201,7 +210,7 @@ def test_stock_is_never_oversold(app, db, product):
     expect(
         (stock, orders) == (0, 50),
         did,
-        f"{stock} items left, {orders} orders kept",
+        f"{amount(stock, 'item')} left, {amount(orders, 'order')} kept",
         "0 items left, 50 orders kept",
     )
 
@@ -432,7 +441,9 @@ def test_malformed_chunks_are_a_400(app):
     expect(" 400" in told, did, told or "(nothing)", "400")
 
 
-@pytest.mark.parametrize("method, path, status", BAD_ROUTES)
+@pytest.mark.parametrize(
+    "method, path, status", BAD_ROUTES, ids=[f"{m} {path[:40]}" for m, path, _ in BAD_ROUTES]
+)
 def test_unknown_route_is_told(app, method, path, status):
     answer = app.request(method, path, headers=app.authorization())
     expect_error(answer, f"{method} {path[:40]}", status)
@@ -489,8 +500,8 @@ def test_postgresql_away_is_a_503(app, services, product):
         services.postgres.start()
     did = f"stopped PostgreSQL, then 3 × 40 × GET {path} at once"
     expect(all(answers), did, counts(answers), "120 × 503")
-    expect_error(answers[0], did, 503)
     expect(counts(answers) == "120 × 503", did, counts(answers), "120 × 503")
+    expect_error(answers[0], did, 503)
     retry = answers[0].headers.get("Retry-After", "")
     expect(retry.isdigit(), did, f"Retry-After: {retry or '(none)'}", "Retry-After: seconds")
     expect(unwaited.status == 200, "stopped PostgreSQL, then GET /", unwaited, "200")

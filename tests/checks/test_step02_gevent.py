@@ -6,11 +6,10 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
-from statistics import median
 
 import pytest
 import rawhttp
-from blackbox import SUPPLIER, Request, counts, eventually, expect
+from blackbox import SUPPLIER, Request, as_long, counts, eventually, expect
 from locks import held_order
 from usage import memory, open_files, threads
 
@@ -54,11 +53,12 @@ def test_kept_connection_has_no_stall(app):
         fresh.append(timed_get(once))
         once.close()
     connection.close()
-    ratio = median(kept) / median(fresh)
+    # A stall is in every request but the first; what a busy machine adds is not.
+    ratio = min(kept[1:]) / min(fresh)
     expect(
         ratio < 3,
         "20 × GET / on one kept connection, 20 × on a new one each",
-        f"on the kept connection a request took {ratio:.1f} times as long as on a new one",
+        f"on the kept connection even the quickest request took {as_long(ratio)}",
         "less than on a new one; at any rate less than 3 times",
     )
 

@@ -90,6 +90,7 @@ def test_a_tiny_step_at_a_url_passes_fails_and_is_spared(tiny):
     assert right.passed and not right.not_applicable
     assert (short.passed, short.by_assertion) == (False, True)
     assert "404 application/json" in short.message
+    assert short.message.splitlines()[-1].startswith("also: 2 more cases: /products/5001, ")
     assert aside.not_applicable == "needs the app's PostgreSQL and Redis"
     assert set(heard.ended) == {check.id for check in wanted}
 

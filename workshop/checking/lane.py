@@ -48,7 +48,7 @@ class Lane:
         self.over = False
         self._orders: queue.Queue[str] = queue.Queue()
         self._printed: dict[Server, int] = {}  # characters of output when the check began
-        self._failure: dict = {}
+        self._failures: dict[str, dict] = {}  # of the check that runs, by case
         self._skipped = ""
         self._services: Future[Services] = Future()
         self._stack = ExitStack()
@@ -105,11 +105,11 @@ class Lane:
         following = Next.from_parent(session, name="next")
         self.send(ready=True)
         while check := self._orders.get():
-            began, self._failure, self._skipped = time.monotonic(), {}, ""
+            began, self._failures, self._skipped = time.monotonic(), {}, ""
             for item in cases[check]:
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            result = self._failure or {"passed": True, "not_applicable": self._skipped}
-            self.send(result=result | {"seconds": time.monotonic() - began}, check=check)
+            result = self._failure() or {"passed": True, "not_applicable": self._skipped}
+            self.send(result=result | {"seconds": time.monotonic() - began})
         return True
 
     def pytest_runtest_setup(self) -> None:
@@ -117,7 +117,7 @@ class Lane:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
-        """Keep the first failure of a check, and its traceback from the learner."""
+        """Keep the failure of each case of a check, and its traceback from the learner."""
         report = yield
         if report.skipped:
             self._skipped = str(call.excinfo.value)
@@ -128,13 +128,25 @@ class Lane:
             if not by_assertion:
                 report.sections.append(("traceback", str(report.longrepr)))
             report.longrepr = message
-            self._failure = self._failure or {
+            case = item.callspec.id if hasattr(item, "callspec") else item.name
+            self._failures[case] = {
                 "passed": False,
                 "message": message,
                 "by_assertion": by_assertion,
                 "trace": self._trace() if re.search(r"\b500\b", message) else [],
             }
         return report
+
+    def _failure(self) -> dict:
+        """The first case that failed, whole, and the names of the others; empty if all passed."""
+        if not self._failures:
+            return {}
+        first, *others = self._failures
+        failure = self._failures[first]
+        if not others:
+            return failure
+        count = f"{len(others)} more case{'s' if len(others) > 1 else ''}"
+        return failure | {"message": f"{failure['message']}\nalso: {count}: {', '.join(others)}"}
 
     def _trace(self) -> list[str]:
         """The end of the last traceback that an app printed during this check."""
