@@ -368,7 +368,7 @@ def test_starter_killed_while_a_database_is_created(running):
             starter.kill()
             starter.wait()
             next_start = pool.submit(database.ensure, running.postgres, quiet)
-            assert wait(lambda: value(waiting) or next_start.done(), 10)
+            assert wait(lambda: value(waiting) or next_start.done(), 60)
         finally:
             os.kill(backend, signal.SIGCONT)
         next_start.result()

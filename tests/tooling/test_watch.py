@@ -20,7 +20,7 @@ from workshop.checking.outcome import Observer
 from workshop.paths import ROOT
 from workshop.steps import step
 
-PATIENCE = 120  # seconds for anything to appear: the machine may be busy
+PATIENCE = 300  # seconds for anything to appear, all checks included: the machine may be busy
 START = """
 import sys
 from pathlib import Path
