@@ -143,6 +143,14 @@ def test_a_folder_names_the_checks_that_do_not_apply(app):
     assert [o.not_applicable for o in outcomes] == ["it has no supplier", ""]
 
 
+def test_packages_are_compiled_once_and_nothing_is_left_in_the_folder(app):
+    assert all(outcome.passed for outcome in runner.run(2, app, checks("root_tells_the_step")))
+    compiled = list(runner.BYTECODE.rglob("*.pyc"))
+    assert any(file.parent.name == "flask" for file in compiled)
+    assert not [file for file in compiled if file.is_relative_to(runner.bytecode_of(app))]
+    assert not list(app.rglob("*.pyc"))
+
+
 def test_an_app_that_crashes_at_start_is_one_failure_at_once(app):
     (app / "app.py").write_text("import flask\n\ndef broken(:\n    pass\n")
     process = check("2", "--app", str(app))

@@ -5,6 +5,7 @@ whenever it is free.
 """
 
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -23,9 +24,13 @@ from workshop.steps import Check, checks_up_to
 from workshop.steps import step as find_step
 from workshop.target import Target
 
-NOT_PASSED_ON = {"DATABASE_URL", "REDIS_URL", "HOST", "PORT", "JWT_SECRET", "JWT_SECRET_PREVIOUS"}
+NOT_PASSED_ON = {
+    "DATABASE_URL", "REDIS_URL", "HOST", "PORT", "JWT_SECRET", "JWT_SECRET_PREVIOUS",
+    "PYTHONDONTWRITEBYTECODE",
+}  # fmt: skip
 LIMIT = 1800.0  # seconds for a run
 LANES = min(3, os.cpu_count() or 1)
+BYTECODE = STATE / "bytecode"  # what the apps under check import, compiled
 
 
 def in_order(number: int, failed: Collection[str] = ()) -> list[Check]:
@@ -105,6 +110,7 @@ class Run:
         for check in self.checks:
             if reason := self.target.not_applicable.get(check.id):
                 self._settle(Outcome(check, True, not_applicable=reason), observer)
+        self._forget_bytecode()  # what a killed run left
         try:
             self._follow(observer)
         except BaseException:
@@ -117,6 +123,7 @@ class Run:
                 lane.end()
             if end_leftovers(self.mark):
                 observer.on_warning("left processes behind")
+            self._forget_bytecode()
         if missing := [check.id for check in self.checks if check.id not in self._found]:
             raise WorkshopError(
                 f"The checks could not run (no word of {missing[0]}): "
@@ -143,6 +150,12 @@ class Run:
                     self._take(event, lane, observer)
                     working += self._open_lane() if "ready" in event else []
         return None
+
+    def _forget_bytecode(self) -> None:
+        """Python takes a file that was saved twice within a second, at the same size, for the same:
+        each run compiles the app itself again."""
+        if self.target.folder:
+            shutil.rmtree(bytecode_of(self.target.folder), ignore_errors=True)
 
     def _take(self, event: dict, lane: Lane, observer: Observer) -> None:
         if "log" in event:
@@ -196,10 +209,16 @@ class Run:
             lane.process.kill()
 
 
+def bytecode_of(folder: Path) -> Path:
+    """Where Python keeps what it compiles of this folder."""
+    return BYTECODE / folder.resolve().relative_to("/")
+
+
 def _environment(mark: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in NOT_PASSED_ON}
     return kept | {
         MARK: mark,
-        "PYTHONDONTWRITEBYTECODE": "1",  # nothing of ours in the folder that is checked
+        # Nothing of ours in the folder that is checked, and packages are compiled only once.
+        "PYTHONPYCACHEPREFIX": str(BYTECODE),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the checks need none, and start quicker
     }
