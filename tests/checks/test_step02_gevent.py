@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
+from statistics import median
 
 import pytest
 import rawhttp
@@ -39,6 +40,20 @@ def test_slow_query_stops_nobody(app, db, product, services):
 
 
 def test_kept_connection_has_no_stall(app):
+    for _ in range(3):  # a busy machine may delay one series, a stall is in all of them
+        ratio = ratio_of_kept_to_fresh(app)
+        if ratio < 3:
+            return
+    expect(
+        False,
+        "20 × GET / on one kept connection, 20 × on a new one each",
+        f"on the kept connection a request took {as_long(ratio)} as on a new one",
+        "less than on a new one; at any rate less than 3 times",
+    )
+
+
+def ratio_of_kept_to_fresh(app) -> float:
+    """The usual time of a request on a kept connection, as a multiple of that on a new one."""
     kept, fresh = [], []
     connection = connect(app)
     for _ in range(20):
@@ -53,14 +68,7 @@ def test_kept_connection_has_no_stall(app):
         fresh.append(timed_get(once))
         once.close()
     connection.close()
-    # A stall is in every request but the first; what a busy machine adds is not.
-    ratio = min(kept[1:]) / min(fresh)
-    expect(
-        ratio < 3,
-        "20 × GET / on one kept connection, 20 × on a new one each",
-        f"on the kept connection even the quickest request took {as_long(ratio)}",
-        "less than on a new one; at any rate less than 3 times",
-    )
+    return median(kept) / median(fresh)  # not the minimum: a stall lets some requests pass
 
 
 def test_two_hundred_clients_stay_connected(app):
