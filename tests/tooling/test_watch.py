@@ -117,6 +117,7 @@ def test_an_app_that_does_not_start_is_one_failure_with_its_place(terminal, app)
     assert terminal.end() == 0
 
 
+@pytest.mark.thorough  # it waits for a whole run of the checks on an app that fails many
 def test_the_difference_is_shown_in_a_pager_that_has_the_keys(terminal):
     terminal.until(r"\d of \d+ checks run(?s:.*)q: quit")
     terminal.press("d")
