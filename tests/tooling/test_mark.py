@@ -14,10 +14,15 @@ from workshop.cli.check import mark
 from workshop.errors import WorkshopError
 from workshop.steps import step
 
+# One worker marks them all: elsewhere a second marking would run beside the tests of the first.
+pytestmark = pytest.mark.xdist_group("mark")
+
 ONLY = [step(1).checks[id] for id in ("root_tells_the_step", "product_is_one_row")]
+# Told apart from what another run of these tests may have started on this machine.
+SLEEP = f"sleep({600 + os.getpid() / 1e7:.7f})"
 STRAY = (
     "import subprocess, sys\n"
-    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+    f"subprocess.Popen([sys.executable, '-c', 'import time; time.{SLEEP}'],"
     " start_new_session=True)\n"
 )
 HIDE = STRAY.replace("start_new_session=True", "start_new_session=True, env={}")
@@ -115,7 +120,7 @@ def test_what_could_not_be_checked_has_passed_nothing(marks):
 
 
 def test_no_process_is_left(marks):
-    left = [p.pid for p in psutil.process_iter(["cmdline"]) if "sleep(600)" in str(p.info)]
+    left = [p.pid for p in psutil.process_iter(["cmdline"]) if SLEEP in str(p.info)]
     assert not left
 
 
