@@ -198,7 +198,8 @@ def check(step: Step, mutant: Mutant, free: SimpleQueue, limit: float) -> Result
         services.fresh_database()
         with tempfile.TemporaryDirectory() as place:
             app = lay(step, mutant, Path(place) / step.folder)
-            caught_by = first_failure(step, app, services, limit)
+            failure = first_failure(step, app, services, limit, in_order(step))
+        caught_by = failure.check.id if failure else None
         return Result(mutant, caught_by, time.monotonic() - started)
     except WorkshopError as error:
         return Result(mutant, None, time.monotonic() - started, problem=str(error))
@@ -214,11 +215,12 @@ def lay(step: Step, mutant: Mutant, target: Path) -> Path:
     return target
 
 
-def first_failure(step: Step, app: Path, services: Services, limit: float) -> str | None:
-    """The id of the first check that the app fails, or None."""
-    checks = runner.Run(step.number, app, in_order(step), [services], limit=limit)
-    outcomes = checks.outcomes(UntilFailure(checks))
-    return next((o.check.id for o in outcomes if not o.passed), None)
+def first_failure(
+    step: Step, app: Path, services: Services, limit: float, checks: list[Check]
+) -> Outcome | None:
+    """What the first of these checks says that the app fails, or None."""
+    run = runner.Run(step.number, app, checks, [services], limit=limit)
+    return next((o for o in run.outcomes(UntilFailure(run)) if not o.passed), None)
 
 
 class UntilFailure(Observer):
