@@ -22,6 +22,7 @@ FAST = {
     "test_makefile",
     "test_ports",
     "test_report",
+    "test_texts",
 }
 RUNNING_CHECKS = {"test_checks", "test_right_answers"}
 MEASURING = {"test_notebooks", "test_bench", "test_lab", "test_load", "test_compare"}
