@@ -39,13 +39,14 @@ class Step:
     title: str
     technique: str
     removes: str
-    minutes: int  # alone, or in a full day
+    minutes: int  # reading and the core, alone or in a full day
     minutes_half_day: int
     changes: list[str]  # files that may differ from the step before
     tries: list[str]  # commands to try on the running step; {url} is its address
     checks: dict[str, Check] = field(repr=False)
     optional: list[str] = field(default_factory=list)  # changed files that learners need not write
     given: list[str] = field(default_factory=list)  # changed files that learners get ready-made
+    minutes_production: int = 0  # more, for the production checks
     is_concurrent: bool = False  # serves more than one request at once
     has_pool: bool = False
     has_cache: bool = False  # of the report, in Redis

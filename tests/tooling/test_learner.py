@@ -1,5 +1,7 @@
 """The learner's way: work is copied once and never lost, hints go from nudge to nearly there."""
 
+import re
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -154,11 +156,60 @@ def test_hints_of_a_step_that_was_never_checked_begin_with_its_own_checks():
     assert learner.next_hint(step(3)) == (checks[0], 1, True)
 
 
-def test_a_lesson_without_a_task_still_gives_a_task(monkeypatch):
-    monkeypatch.setattr(learner, "section", lambda step, heading: "")
-    task = learner.task(step(3))
+@pytest.fixture
+def with_lesson(tmp_path, monkeypatch):
+    """Step 3 with a lesson of the test's own."""
+
+    def lesson(text):
+        folder = tmp_path / "step03_pooling"
+        shutil.copytree(step(3).path, folder)
+        (folder / "README.md").write_text(text)
+        monkeypatch.setattr(type(step(3)), "path", property(lambda self: tmp_path / self.folder))
+        return learner.task(step(3))
+
+    return lesson
+
+
+def test_task_quotes_the_objectives_the_contract_and_the_steps_of_the_lesson(with_lesson):
+    task = with_lesson(
+        "# Step 3\n\n## Objectives\n\n- You can size a pool.\n\n## The problem\n\nIt is slow.\n\n"
+        "## The contract\n\n| request | answer |\n\n## Your task\n\n`make start 3` copies it.\n\n"
+        "1. Write `pool.py`.\n2. Use it.\n\n## What to observe\n\nLess.\n"
+    )
+    headings = re.findall(r"^## (.*)", task, re.MULTILINE)
+    assert headings == [
+        "Objectives", "The contract", "Your task", "Files to edit",
+        "Core checks", "Production checks", "Commands",
+    ]  # fmt: skip
+    for quoted in (
+        "- You can size a pool.",
+        "| request | answer |",
+        "1. Write `pool.py`.\n2. Use it.",
+    ):
+        assert quoted in task
+    for left_out in ("It is slow", "Less", "make start"):
+        assert left_out not in task
+
+
+def test_a_lesson_without_these_headings_still_gives_a_task(with_lesson):
+    task = with_lesson("# Step 3\n")
     assert step(3).technique in task
-    assert "step03_pooling/README.md" in task
+    assert re.findall(r"^## (.*)", task, re.MULTILINE)[0] == "Files to edit"
+
+
+def test_core_and_production_checks_are_listed_apart():
+    core, production = learner.task(step(3)).split("## Production checks")
+    for check in step(3).checks.values():
+        assert f"- {check.title} (`{check.id}`)" in (core if check.level == "core" else production)
+
+
+def test_links_of_the_lesson_work_in_the_learners_folder(with_lesson):
+    task = with_lesson(
+        "## The contract\n\n[lease](../docs/glossary.md#lease) [pool](pool.py) [up](#objectives) "
+        "[docs](https://example.org/x)\n"
+    )
+    assert "[lease](../../docs/glossary.md#lease) [pool](../../step03_pooling/pool.py)" in task
+    assert "[up](../../step03_pooling/README.md#objectives) [docs](https://example.org/x)" in task
 
 
 @pytest.mark.parametrize(

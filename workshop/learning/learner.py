@@ -1,6 +1,5 @@
 """The learner's own work: copied once, never overwritten."""
 
-import re
 import shutil
 import time
 from contextlib import AbstractContextManager
@@ -11,6 +10,7 @@ from typing import Any, TextIO
 
 from workshop.errors import WorkshopError
 from workshop.learning import progress
+from workshop.learning.task import before, task
 from workshop.locks import locked
 from workshop.paths import ROOT, shown, unused
 from workshop.steps import Check, Step, checks_up_to
@@ -69,7 +69,7 @@ def _locked() -> AbstractContextManager[TextIO]:
 
 def _start(step: Step) -> Path:
     target = folder(step)
-    before = _before(step)
+    origin = before(step)
     if target.exists():
         raise WorkshopError(
             f"{shown(target)} already exists: go on with it, or start again with "
@@ -79,7 +79,7 @@ def _start(step: Step) -> Path:
     # Renamed when it is complete: a copy that was interrupted is never taken for the learner's.
     with TemporaryDirectory(prefix=f".{target.name}.", dir=WORK) as place:
         copy = Path(place) / "copy"
-        shutil.copytree(before.path, copy, ignore=NOT_COPIED)
+        shutil.copytree(origin.path, copy, ignore=NOT_COPIED)
         for name in step.given:
             shutil.copy(step.path / name, copy / name)
         (copy / "TASK.md").write_text(task(step))
@@ -89,50 +89,6 @@ def _start(step: Step) -> Path:
         for old in ("checked", "passed", "failed"):  # they describe work that is put aside
             kept.pop(old, None)
     return target
-
-
-def _before(step: Step) -> Step:
-    """The step that this one builds on. Raises WorkshopError for step 1."""
-    if step.before is None:
-        raise WorkshopError("Step 1 has nothing to build: read step01_basic/, then `make start 2`.")
-    return step.before
-
-
-def task(step: Step) -> str:
-    """TASK.md: the lesson's task, the files to edit, the checks to pass."""
-    to_edit = [name for name in step.changes if name not in (*step.optional, *step.given)]
-    files = "\n".join(f"- `{name}`{_novelty(step, name)}" for name in to_edit)
-    given = ", ".join(f"`{name}`" for name in step.given)
-    others = f" This folder has {given} already." if given else ""
-    checks = "\n".join(f"- {check.title} (`{check.id}`)" for check in step.checks.values())
-    n = step.number
-    return (
-        f"# Step {n}: {step.title}\n\n"
-        f"The lesson is {step.folder}/README.md. This folder began as {_before(step).folder}/.\n\n"
-        f"{_list(section(step, 'Your task')) or step.technique}\n\n"
-        f"## Files to edit\n\nAll others stay as they are.{others}\n\n{files}\n\n"
-        f"## Checks to pass\n\n{checks}\n\n"
-        f"## Commands\n\n"
-        f"- `make check {n}` checks this folder, `make watch {n}` checks it on each save\n"
-        f"- `make hint {n}` gives the next hint for the first failed check; "
-        f"`make hint {n} CHECK=id` asks about another one, by the id in parentheses above\n"
-        f"- `make step {n} APP={shown(folder(step))}` serves it; "
-        '`eval "$(make services)"` sets what it needs to start by hand\n'
-        f"- `make solution {n}` compares it with the finished step\n"
-    )
-
-
-def section(step: Step, heading: str) -> str:
-    """The text under a heading of the step's lesson; empty where there is none."""
-    lesson = step.path / "README.md"
-    text = lesson.read_text() if lesson.exists() else ""
-    found = re.search(rf"^## {heading}\n+(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
-    return found[1].strip() if found else ""
-
-
-def _list(text: str) -> str:
-    """The numbered list of the task; what stands before it says how to start."""
-    return text[max(text.find("1. "), 0) :]
 
 
 def next_hint(step: Step, check_id: str | None = None) -> tuple[Check, int, bool]:
@@ -171,9 +127,3 @@ def _candidates(step: Step, kept: dict[str, Any], check_id: str | None) -> list[
             f"`make hint {step.number} CHECK=id` asks about one check all the same."
         )
     return failed[:1]
-
-
-def _novelty(step: Step, name: str) -> str:
-    if not (step.path / name).exists():
-        return " (to delete)"
-    return "" if (_before(step).path / name).exists() else " (new)"
