@@ -51,7 +51,7 @@ GROUPS_NEEDED := core $(if $(filter install,$(MAKECMDGOALS)),$(GIVEN_GROUPS)) \
 
 # What `python -m workshop` does under the same name.
 COMMANDS := $(NUMBERED) notebooks handout bench services pause stop psql redis-cli doctor progress clean \
-  mark wheelhouse test-flakiness dev-check
+  mark wheelhouse test-flakiness dev-check prose
 
 .PHONY: help install $(COMMANDS)
 
@@ -120,6 +120,7 @@ test-thorough: install ## every mistake meets every check, with all cores busy t
 	@THOROUGH=1 exec $(TESTS) -n $(WORKERS) --dist loadgroup
 
 dev-check: ## what a new step, check or mistake still lacks
+prose: ## how the texts read, in figures, beside their goals
 test-flakiness: ## run the checks 20 times with all cores busy
 mutants: ## change a step at random: what do its checks miss?
 

@@ -18,7 +18,7 @@ COMMANDS = {
     "measure": ["load", "compare", "bench"],
     "notebooks": ["notebooks", "notebook", "handout"],
     "machine": ["doctor", "wheelhouse"],
-    "maintain": ["dev-check"],
+    "maintain": ["dev-check", "prose"],
 }
 # What the system refuses, whatever the command does.
 NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
