@@ -1,13 +1,14 @@
 """Every step passes its checks; every mistake is caught by exactly those that it names.
 
 A step is checked with the checks of all steps up to it, and the step before with its own, which
-all must fail. A mistake meets the checks of its own step and those that it names; with THOROUGH=1
-those of all steps before it too, which is twice the work. What a learner is then shown is
-stored beside the mistake; UPDATE_TRANSCRIPTS=1 stores it again after a change.
+all must fail. A mistake meets the checks that it names and a few others of its step, which must
+pass; with THOROUGH=1 it meets all checks up to its step, which takes ten times as long. What a
+learner is then shown is stored beside the mistake; UPDATE_TRANSCRIPTS=1 stores it after a change.
 """
 
 import compileall
 import os
+import random
 import re
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from workshop.services import private
 from workshop.steps import checks_up_to, steps
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
+OTHERS = 3  # checks of its step that a mistake doesn't name and must pass
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +69,13 @@ def test_mistake_is_caught_by_the_checks_it_names(mistake, services, tmp_path):
 
 
 def met(mistake) -> list:
-    """The checks that a mistake meets."""
-    return [
-        check
-        for check in checks_up_to(mistake.step.number)
-        if THOROUGH or check.step == mistake.step.number or check.id in mistake.fails
-    ]
+    """The checks that a mistake meets: the same ones in each run, and others for each mistake."""
+    known = checks_up_to(mistake.step.number)
+    if THOROUGH:
+        return known
+    others = [id for id in mistake.step.checks if id not in mistake.fails]
+    chosen = {*mistake.fails, *random.Random(mistake.name).sample(others, min(OTHERS, len(others)))}
+    return [check for check in known if check.id in chosen]
 
 
 def transcribed(outcome) -> str:
