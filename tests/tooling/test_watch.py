@@ -95,7 +95,7 @@ def children(pid: int) -> list[psutil.Process]:
 
 def test_a_save_is_checked_and_keys_are_heard(terminal, app):
     screen = terminal.until(r"expected +about")
-    assert "✗ 20 requests that wait take about one wait together" in screen
+    assert "✗ 20 requests that wait take about as long as one" in screen
     terminal.press("h")  # heard while the checks run, answered after them; the save comes first
     (app / "server.py").write_text((step(2).path / "server.py").read_text())
     saved = time.monotonic()
