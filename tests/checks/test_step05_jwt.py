@@ -10,13 +10,23 @@ import rawhttp
 from blackbox import JWT_SECRET, Request, amount, as_long, counts, eventually, expect
 from bursts import Burst
 from commands import expect_expiry_with_value, watched
-from forging import CLAIMS, FORGED, HEADERS, Forge, authorization, now, read
+from forging import (
+    CLAIMS,
+    FORGED,
+    HEADERS,
+    ODD_CLAIMS,
+    Forge,
+    authorization,
+    now,
+    read,
+)
 from locks import WAITING, table_locked
 from logins import (
     ADMIN,
     ALICE,
     BAD_LOGINS,
     JSON,
+    ODD_LOGINS,
     QUICK,
     WRONG,
     WRONG_LOGINS,
@@ -99,34 +109,33 @@ def test_login_gives_a_token(app, db, costly):
     )
     rest = (body["token_type"], body["expires_in"])
     expect(rest == ("Bearer", 3600), "POST /login as admin", rest, "Bearer, for 3600 seconds")
-    header, claims = read(body["token"])
+    me = app.get("/me", headers=bearer(body["token"]))
+    expect(me.json() == {"username": "admin"}, "GET /me with the token", me, "admin's name")
+    store(db, QUICK)
+    answer = app.post("/login", ADMIN)
+    did = "hashed admin's password with less work, POST /login as admin"
+    expect(answer.status == 200, did, answer, "200: a hash says how it was made")
+
+
+def test_token_carries_six_claims(app):
+    token = token_of(app, ADMIN)
+    header, claims = read(token)
     expect(header.get("alg") == "HS256", "read the token", header, "a header with alg HS256")
     kinds = {name: type(claims.get(name)).__name__ for name in GUARDED}
     wanted = {name: kind.__name__ for name, kind in GUARDED.items()}
     expect(kinds == wanted, "read the token's claims", kinds, f"{wanted}")
     life = claims["exp"] - claims["iat"]
     expect(life == 3600, "read the token's claims", f"exp - iat = {life}", "3600")
-    again = app.post("/login", ADMIN).json()["token"]
-    distinct = read(again)[1].get("jti") != claims["jti"]
+    distinct = read(token_of(app, ADMIN))[1].get("jti") != claims["jti"]
     expect(distinct, "POST /login twice", "the same jti in both tokens", "a jti for each token")
-    me = app.get("/me", headers=bearer(again))
-    expect(me.json() == {"username": "admin"}, "GET /me with the token", me, "admin's name")
-    store(db, QUICK)
-    answer = app.post("/login", ADMIN)
-    did = "hashed admin's password anew at a lower cost, POST /login as admin"
-    expect(answer.status == 200, did, answer, "200: a hash tells its own cost")
 
 
 def test_wrong_login_is_a_401(app, redis):
-    def refused(name, body):
-        redis.flushdb()
-        did = f"POST /login with {name}"
-        answer = app.post("/login", content=json.dumps(body), headers=JSON)
-        expect_refused(answer, did, challenge=False)
-        expected = 'the same {"message": "Invalid credentials"} whatever is wrong'
-        expect(answer.json() == {"message": "Invalid credentials"}, did, answer, expected)
+    expect_each(WRONG_LOGINS, lambda name, body: expect_no_login(app, redis, name, body))
 
-    expect_each(WRONG_LOGINS, refused)
+
+def test_odd_login_is_a_401(app, redis):
+    expect_each(ODD_LOGINS, lambda name, body: expect_no_login(app, redis, name, body))
 
 
 def test_stored_hash_is_no_password(app, db):
@@ -256,12 +265,11 @@ def test_forged_token_is_a_401(app, forge, product):
 
 
 def test_claims_are_verified(app, forge, product):
-    expect_each(
-        CLAIMS,
-        lambda name, make: expect_nobody(
-            app, product, f"a signed token with {name}", f"Bearer {make(forge)}"
-        ),
-    )
+    expect_each(CLAIMS, lambda name, make: expect_not_believed(app, forge, product, name, make))
+
+
+def test_odd_claims_are_a_401(app, forge, product):
+    expect_each(ODD_CLAIMS, lambda name, make: expect_not_believed(app, forge, product, name, make))
 
 
 def test_token_holds_in_every_time_zone(launch):
@@ -657,6 +665,21 @@ def expect_sentence(output: str, secret: str, did: str) -> None:
         f"{len(output.splitlines())} lines of output, the last of them: {last}",
         "one sentence about JWT_SECRET, without the secret and without a traceback",
     )
+
+
+def expect_no_login(app, redis, name: str, body: dict) -> None:
+    """The answer that each failed login has, whatever was wrong with it."""
+    redis.flushdb()  # Other failed logins don't count here.
+    did = f"POST /login with {name}"
+    answer = app.post("/login", content=json.dumps(body), headers=JSON)
+    expect_refused(answer, did, challenge=False)
+    expected = 'the same {"message": "Invalid credentials"} whatever is wrong'
+    expect(answer.json() == {"message": "Invalid credentials"}, did, answer, expected)
+
+
+def expect_not_believed(app, forge, product, name: str, make) -> None:
+    """A well signed token whose claims are not acceptable leads nowhere."""
+    expect_nobody(app, product, f"a signed token with {name}", f"Bearer {make(forge)}")
 
 
 def expect_nobody(app, product, what: str, value) -> None:
