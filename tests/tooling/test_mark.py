@@ -14,9 +14,6 @@ from workshop.cli.check import mark
 from workshop.errors import WorkshopError
 from workshop.steps import step
 
-# One worker marks them all: elsewhere a second marking would run beside the tests of the first.
-pytestmark = pytest.mark.xdist_group("mark")
-
 ONLY = [step(1).checks[id] for id in ("root_tells_the_step", "product_is_one_row")]
 # Told apart from what another run of these tests may have started on this machine.
 SLEEP = f"sleep({600 + os.getpid() / 1e7:.7f})"

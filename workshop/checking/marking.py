@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from multiprocessing import resource_tracker
@@ -213,13 +214,28 @@ def main(request: str) -> None:
     except WorkshopError as error:
         ran = False
         notes.on_warning(str(error))
-    found = psutil.Process().children(recursive=True)
-    strays = [process for process in found if process.pid not in helpers and living(process)]
-    for stray in strays:
-        stray.kill()
-    if strays:
+    if _end_strays(helpers):
         notes.on_warning("left processes behind")
     print(json.dumps({"failing": failing, "ran": ran, "notes": notes.texts}))
+
+
+def _end_strays(helpers: set[int]) -> int:
+    """Kill our descendants other than the helpers, until none is left; returns how many there were.
+
+    We look again each time, because a process may start another one while it is being killed.
+    """
+    count, deadline = 0, time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        found = psutil.Process().children(recursive=True)
+        strays = [process for process in found if process.pid not in helpers and living(process)]
+        if not strays:
+            break
+        count += len(strays)
+        for stray in strays:
+            with suppress(psutil.NoSuchProcess):
+                stray.kill()
+        psutil.wait_procs(strays, timeout=1)
+    return count
 
 
 def _adopt_strays() -> set[int]:
