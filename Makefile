@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
 # Targets that take the number of a step (compare takes two).
-NUMBERED := step check start hint diff solution reset watch mistake notebook load compare mutants
+NUMBERED := step check start hint diff solution reset watch mistake notebook load compare mark mutants
 ifneq ($(filter $(NUMBERED),$(firstword $(MAKECMDGOALS))),)
 GIVEN := $(wordlist 2,9,$(MAKECMDGOALS))
 ifneq ($(GIVEN),)
@@ -51,7 +51,7 @@ GROUPS_NEEDED := core $(if $(filter install,$(MAKECMDGOALS)),$(GIVEN_GROUPS)) \
 
 # What `python -m workshop` does under the same name.
 COMMANDS := $(NUMBERED) notebooks handout bench services pause stop psql redis-cli doctor progress clean \
-  mark wheelhouse test-flakiness dev-check prose
+  wheelhouse test-flakiness dev-check prose
 
 .PHONY: help install $(COMMANDS)
 

@@ -258,6 +258,14 @@ def test_glossary_is_in_alphabetical_order_and_names_the_step_of_each_term():
     assert [term for term, text in entries if not re.search(r"\(step \d\)$", text)] == []
 
 
+def test_failure_on_the_front_page_has_the_title_and_the_hint_of_its_check():
+    shown = re.search(
+        r"^✗ (.+)\n(?:.+\n)*  hint +(.+)\n```", read(ROOT / "README.md"), re.MULTILINE
+    )
+    known = {(check.title, check.hints[0]) for check in checks_up_to(len(steps()))}
+    assert shown.groups() in known, "README.md shows a failed check that has changed since"
+
+
 def test_what_to_try_with_a_mistake_can_be_pasted_into_a_shell():
     for mistake in mistakes():
         command = mistake.attempt.format(url="http://127.0.0.1:8001")
