@@ -189,7 +189,7 @@ def first_stray_line(excerpt: str, code: str) -> str:
 
 
 def matching(wanted: list[str], lines: list[str]) -> int:
-    """How many of the wanted lines these begin with, all of them indented by as much more or less."""
+    """How many of the wanted lines these begin with, all indented by as much more or less."""
     count, shift = 0, set()
     for one, other in zip(wanted, lines, strict=False):
         shift.add(indentation(other) - indentation(one))
