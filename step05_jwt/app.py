@@ -1,4 +1,4 @@
-"""Step 5: the same shop with tokens (auth.py). Who orders has logged in before."""
+"""Step 5: the same shop with tokens (auth.py). Customers log in before they order."""
 
 import os
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
 """The finished shop on all cores: gunicorn with several gevent workers.
 
-Run it in the step's folder, with JWT_SECRET set, as a token of one worker must do for all:
+Run it in the step's folder. The workers need one JWT_SECRET, to accept one another's tokens:
     JWT_SECRET=$(openssl rand -hex 32) gunicorn
 """
 
@@ -20,7 +20,7 @@ share = max(1, min(15, 90 // workers))
 os.environ.setdefault("POOL_SIZE", str(share - share // 3))
 os.environ.setdefault("MAX_OVERFLOW", str(share // 3))
 
-# Said here, it is said once: each worker would say it, and be started again.
+# Refused here, this is printed once. A worker that refused it would be started again and again.
 given = [os.getenv("JWT_SECRET", ""), os.getenv("JWT_SECRET_PREVIOUS")]
 if any(secret is not None and len(os.fsencode(secret)) < 32 for secret in given):
     raise SystemExit("JWT_SECRET must have 32 bytes or more, the same ones for all workers.")

@@ -51,7 +51,7 @@ class Tokens:
     def _decode(self, token):
         """The user's name and the expiry in seconds since 1970.
 
-        Raises PyJWTError, which lru_cache doesn't remember: rubbish pushes no good token out.
+        Raises PyJWTError, which lru_cache doesn't remember: invalid tokens push no good one out.
         """
         for key in self.signing_keys:
             try:
