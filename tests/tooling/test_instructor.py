@@ -41,6 +41,12 @@ def timetable(title: str) -> list[tuple[int, int, str]]:
     return [(int(h) * 60 + int(m), int(length), what) for h, m, length, what in rows]
 
 
+def test_minutes_of_each_level_are_those_of_the_manifest():
+    for step in steps():
+        production = step.minutes_production or "–"
+        assert f"| {step.number} {step.title} | {step.minutes} | {production} |" in TEXT
+
+
 def test_half_a_day_is_three_hours_and_shorter_in_every_step():
     assert timetable("Half a day")[-1][1] == 180
     assert all(s.minutes_half_day <= s.minutes for s in steps())
