@@ -20,7 +20,8 @@ class Check:
     """What one check of a step is called, and its hints from a nudge to nearly there.
 
     `level` is "core" (the technique itself) or "production" (what an outage, a race, an attacker or
-    a busy night finds).
+    a busy night finds). `needs` has the ids of core checks of the same step without which a pass of
+    this one says nothing. `hint_for` has a first hint for each expectation that asks for its own.
     """
 
     id: str
@@ -28,6 +29,12 @@ class Check:
     level: str
     hints: list[str]
     step: int
+    needs: list[str] = field(default_factory=list)
+    hint_for: dict[str, str] = field(default_factory=dict)
+
+    def hints_about(self, reason: str) -> list[str]:
+        """The hints for a failure; `reason` names its entry in `hint_for`, if it has one."""
+        return [self.hint_for.get(reason, self.hints[0]), *self.hints[1:]]
 
 
 @dataclass(frozen=True)

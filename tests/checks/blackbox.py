@@ -22,13 +22,21 @@ PATIENCE = 20  # seconds for any answer; far more than a busy machine needs
 
 
 class CheckFailed(AssertionError):
-    """A failed check, as the learner reads it."""
+    """A failed check, as the learner reads it; `hint` as for `expect`."""
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.hint = hint
 
 
-def expect(ok: object, did: str, got: object, expected: str) -> None:
-    """Fail the check unless `ok`, telling what was done, what came back, what was expected."""
+def expect(ok: object, did: str, got: object, expected: str, hint: str = "") -> None:
+    """Fail the check unless `ok`, telling what was done, what came back, what was expected.
+
+    `hint` names an entry in the check's table `hint_for` (stepNN.toml), which learners read in
+    place of its first hint when this expectation fails.
+    """
     if not ok:
-        raise CheckFailed(f"did: {did}\ngot: {got}\nexpected: {expected}")
+        raise CheckFailed(f"did: {did}\ngot: {got}\nexpected: {expected}", hint)
 
 
 @dataclass

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from blackbox import CheckFailed
 
+from workshop.checking.outcome import with_other_cases
+
 
 def expect_each(cases: dict, check: Callable) -> None:
     """check(name, case) for each; fails with the first failure and the names of all the others."""
@@ -16,7 +18,4 @@ def expect_each(cases: dict, check: Callable) -> None:
     if not failures:
         return
     first, *others = failures
-    lines = str(failures[first]).splitlines()
-    if others:
-        lines[1] += f" (wrong as well: {'; '.join(others)})"
-    raise CheckFailed("\n".join(lines))
+    raise CheckFailed(with_other_cases(str(failures[first]), others), failures[first].hint)

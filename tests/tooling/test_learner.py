@@ -4,6 +4,7 @@ import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -124,6 +125,16 @@ def test_hints_are_about_the_first_failing_check_and_end():
     assert given == [(checks[1], 2, True), (checks[1], 3, True), (checks[1], 3, False)]
     assert learner.next_hint(step(2), checks[0].id) == (checks[0], 1, True)
     assert progress.read()["2"]["asked"] == 3
+
+
+def test_the_first_hint_fits_what_failed(monkeypatch):
+    check = replace(step(2).checks["waits_overlap"], hint_for={"late": "Look at the clock."})
+    monkeypatch.setattr(learner, "checks_up_to", lambda number: [check])
+    progress.record(2, [], [check.id], {check.id: "late"})
+    shown, count, _ = learner.next_hint(step(2))
+    assert shown.hints[:count] == ["Look at the clock.", check.hints[1]]
+    progress.record(2, [], [check.id])
+    assert learner.next_hint(step(2))[0].hints == check.hints
 
 
 def test_hints_of_checks_that_passed_are_given_when_named_and_not_counted():

@@ -1,5 +1,6 @@
 """The report of the checks: readable at any number of checks, in 80 columns, counts at the end."""
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -7,7 +8,7 @@ import click
 import pytest
 
 from workshop.checking import junit, report
-from workshop.checking.outcome import Outcome
+from workshop.checking.outcome import Outcome, ids, with_other_cases
 from workshop.checking.runner import in_order
 from workshop.paths import ROOT
 from workshop.steps import checks_up_to, step, steps
@@ -107,13 +108,52 @@ def test_an_app_that_does_not_start_is_one_failure_without_a_hint(capsys):
     checks = in_order(2)
     printed = report.Report(step(2), Target.of(ROOT / "work" / "x"), checks)
     printed.on_crash(crash)
-    printed.end([replace(crash, check=check) for check in checks])
-    text = click.unstyle(capsys.readouterr().out)
+    text = click.unstyle(capsys.readouterr().out)  # at once: before the run has stopped its servers
     assert text.count("✗") == 1
     assert "✗ The app does not start" in text
     assert "error      app.py, line 3" in text
     assert "hint" not in text
+    printed.end([replace(crash, check=check) for check in checks])
+    text = click.unstyle(capsys.readouterr().out)
+    assert "✗" not in text
     assert text.splitlines()[-1] == f"The app does not start: 0 of {len(checks)} checks ran"
+
+
+def test_a_pass_that_says_nothing_yet_is_neither_passed_nor_failed(capsys, tmp_path):
+    login, refused, *rest = in_order(5)
+    outcomes = [Outcome(login, False, MESSAGE), Outcome(refused, True, waits_for=login)]
+    outcomes += [Outcome(check, True) for check in rest]
+    printed = report.Report(step(5), Target.of(ROOT / "work" / "x"), [o.check for o in outcomes])
+    for outcome in outcomes:
+        printed.on_result(outcome)
+    printed.end(outcomes)
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert f"  ○ {refused.title}" in lines
+    assert f"Not reached yet: {refused.title}" in lines
+    assert lines[-1] == f"{len(rest)} passed, 1 failed, 1 not reached yet"
+    junit.write(outcomes, tmp_path / "report.xml")
+    assert f"not reached yet: {login.id} fails" in (tmp_path / "report.xml").read_text()
+    assert ids(outcomes)[:2] == ([check.id for check in rest], [login.id])
+
+
+def test_the_hint_is_that_of_the_expectation_that_failed():
+    check = replace(step(2).checks["waits_overlap"], hint_for={"late": "Look at the clock."})
+    assert "Look at the clock." in report.failure(Outcome(check, False, MESSAGE, hint="late"))
+    for hint in ("", "unknown"):
+        text = report.failure(Outcome(check, False, MESSAGE, hint=hint))
+        assert check.hints[0].split()[0] in text
+        assert "Look at the clock." not in text
+
+
+def test_other_cases_are_named_until_that_is_too_much():
+    assert with_other_cases("did: x", []) == "did: x"
+    assert (
+        with_other_cases("did: x", ["a list", "null"]) == "did: x\nalso: 2 more cases: a list, null"
+    )
+    many = with_other_cases("did: x", [f"case {number}" for number in range(100)])
+    assert "also: 100 more cases: case 0, case 1, " in many
+    assert re.search(r"case \d+ and \d+ more$", many)
+    assert len(many) < 350
 
 
 def test_what_does_not_apply_is_counted_apart(capsys):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
@@ -18,7 +19,7 @@ from leftovers import gone
 
 from workshop.checking import flakiness, leftovers, marking, runner
 from workshop.checking.mistakes import apply, mistake
-from workshop.checking.outcome import Observer
+from workshop.checking.outcome import Observer, Outcome
 from workshop.paths import ROOT
 from workshop.server import last_traceback
 from workshop.steps import step, steps
@@ -212,6 +213,28 @@ KeyError: 'rows'
     assert last_traceback(output, tmp_path) == expected
     assert last_traceback("no traceback\n", tmp_path) == []
     assert last_traceback('  File "cut off', tmp_path) == []
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_pass_waits_for_the_checks_without_which_it_says_nothing(order):
+    """Whichever ends first, and where what a check needs isn't reached either."""
+    login, refused, mine = checks("login_gives_a_token", "token_is_needed", "claims_are_verified")
+    refused, mine = replace(refused, needs=[login.id]), replace(mine, needs=[refused.id])
+    ended = [Outcome(login, False), Outcome(refused, True), Outcome(mine, True)]
+    heard = Heard()
+    run = runner.Run(5, step(5).path, [login, refused, mine])
+    for number in order:
+        run._settle(ended[number], heard)
+    assert list(heard.ended) == [login.id, refused.id, mine.id]
+    assert [outcome.waits_for for outcome in ended] == [None, login, login]
+
+
+@pytest.mark.fast
+def test_what_is_not_checked_is_not_waited_for(tiny):
+    (right,) = checks("root_tells_the_step")
+    (outcome,) = runner.run(1, Target.at(tiny), [replace(right, needs=["report_adds_up"])])
+    assert outcome.counts_as_passed
 
 
 def test_a_proxy_changes_nothing_and_a_report_for_tools_holds_all_checks(tmp_path):

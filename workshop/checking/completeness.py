@@ -105,6 +105,10 @@ def _checks(step: Step) -> Iterator[str]:
             yield f"{described}: the level of {check.id} must be core or production."
         if len(set(check.hints)) < HINTS:
             yield f"{described}: {check.id} needs {HINTS} different hints."
+        for needed in check.needs:
+            if needed not in step.checks or step.checks[needed].level != "core":
+                yield f"{described}: {check.id} needs {needed}, which is no core check of the step."
+    yield from _hints(step, described)
     written = _test_functions(step)
     for name in sorted(written - set(step.checks)):
         yield f"{described}: describe {name}, which {test_file(step).name} has."
@@ -113,6 +117,19 @@ def _checks(step: Step) -> Iterator[str]:
     proven = {check for mistake in mistakes() for check in mistake.fails}
     for name in sorted(set(step.checks) - proven):
         yield f"tests/mistakes/: {name} needs a mistake that it catches."
+
+
+def _hints(step: Step, described: str) -> Iterator[str]:
+    """Whether the hints for expectations and the expectations that ask for them match."""
+    written = {key for check in step.checks.values() for key in check.hint_for}
+    code = "".join(path.read_text() for path in CHECKS.glob("*.py"))
+    for key in sorted(written):
+        if not re.search(rf'"{key}"', code):
+            yield f"{described}: no check asks for the hint {key}."
+    file = test_file(step)
+    asked = set(re.findall(r'hint="(\w+)"', file.read_text())) if file.exists() else set()
+    for key in sorted(asked - written):
+        yield f"{described}: write the hint {key}, which {file.name} asks for."
 
 
 def _test_functions(step: Step) -> set[str]:

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
+from workshop.checking.outcome import with_other_cases
 from workshop.server import Server, last_traceback
 from workshop.services import Services, private
 from workshop.steps import Step
@@ -133,7 +134,8 @@ class Lane:
                 "passed": False,
                 "message": message,
                 "by_assertion": by_assertion,
-                "trace": self._trace() if re.search(r"\b500\b", message) else [],
+                "trace": self._trace() if re.search(r"\b500\b|no answer", message) else [],
+                "hint": getattr(error, "hint", ""),
             }
         return report
 
@@ -143,10 +145,7 @@ class Lane:
             return {}
         first, *others = self._failures
         failure = self._failures[first]
-        if not others:
-            return failure
-        count = f"{len(others)} more case{'s' if len(others) > 1 else ''}"
-        return failure | {"message": f"{failure['message']}\nalso: {count}: {', '.join(others)}"}
+        return failure | {"message": with_other_cases(failure["message"], others)}
 
     def _trace(self) -> list[str]:
         """The end of the last traceback that an app printed during this check."""

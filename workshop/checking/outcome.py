@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from workshop.steps import Check
 
@@ -12,8 +13,11 @@ class Outcome:
 
     `message` is the first failure, in lines: did, got, expected. `trace` holds the last lines of
     the app's own traceback, where it printed one. `crashed` means that the app didn't start, so
-    that the check never ran. `not_applicable` says why the check doesn't apply to the target, which
-    counts as neither passed nor failed; `passed` is then true.
+    that the check never ran. `hint` names the entry of the check's `hint_for` that fits.
+
+    Two kinds of outcome count as neither passed nor failed, and have `passed` all the same:
+    `not_applicable` says why the check doesn't apply to the target; `waits_for` is the failed check
+    without which a pass says nothing, so that this one isn't reached yet.
     """
 
     check: Check
@@ -24,12 +28,37 @@ class Outcome:
     trace: list[str] = field(default_factory=list)
     crashed: bool = False
     not_applicable: str = ""
+    hint: str = ""
+    waits_for: Check | None = None
+
+    @property
+    def counts_as_passed(self) -> bool:
+        return self.passed and not self.not_applicable and not self.waits_for
 
 
-def ids(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
-    """The ids of the checks that passed, and of those that failed."""
-    passed = [o.check.id for o in outcomes if o.passed and not o.not_applicable]
-    return passed, [o.check.id for o in outcomes if not o.passed]
+def ids(outcomes: Sequence[Outcome]) -> tuple[list[str], list[str], dict[str, str]]:
+    """The ids of the checks that passed, of those that failed, and which hint fits a failure."""
+    failed = [o for o in outcomes if not o.passed]
+    reasons = {o.check.id: o.hint for o in failed if o.hint}
+    return (
+        [o.check.id for o in outcomes if o.counts_as_passed],
+        [o.check.id for o in failed],
+        reasons,
+    )
+
+
+NAMED = 240  # characters; names beyond them are only counted
+
+
+def with_other_cases(message: str, others: Sequence[str]) -> str:
+    """The message of a check's first case that failed, with the names of the others that did."""
+    if not others:
+        return message
+    lengths = accumulate(len(name) + 2 for name in others)
+    named = [name for name, length in zip(others, lengths, strict=True) if length <= NAMED]
+    rest = f" and {len(others) - len(named)} more" if len(named) < len(others) else ""
+    cases = f"{len(others)} more case{'s' if len(others) > 1 else ''}"
+    return f"{message}\nalso: {cases}: {', '.join(named) or others[0][:NAMED]}{rest}"
 
 
 class Observer:

@@ -3,7 +3,6 @@
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
-from itertools import groupby
 
 import click
 
@@ -60,15 +59,18 @@ class Report(Observer):
             self._show_progress()
 
     def on_crash(self, outcome: Outcome) -> None:
+        """Say so at once: the run still has to stop its servers."""
         self._end_line()
+        click.echo("\n" + failure(outcome))
 
     def end(self, outcomes: Sequence[Outcome], advice: str = "") -> None:
         """Print what failed and the counts; `advice` says what to do next."""
         self._end_line()
-        for why, group in _by_reason(outcomes):
+        for (heading, why), group in _by_reason(outcomes).items():
             titles = f"{len(group)} checks" if len(group) > 1 else group[0].check.title
-            click.echo(f"\nNot applicable: {titles}\n{_line('because', why)}")
-        alike_failures = alike([outcome for outcome in outcomes if not outcome.passed])
+            click.echo(f"\n{heading}: {titles}\n{_line('because', why)}")
+        failed = [outcome for outcome in outcomes if not outcome.passed and not outcome.crashed]
+        alike_failures = alike(failed)
         for group in alike_failures[:WHOLE]:
             click.echo("\n" + failures(group))
         if rest := sum(map(len, alike_failures[WHOLE:])):
@@ -121,6 +123,8 @@ class Report(Observer):
 def mark(outcome: Outcome) -> str:
     if outcome.not_applicable:
         return click.style("–", dim=True)
+    if outcome.waits_for:
+        return click.style("○", dim=True)
     if outcome.passed:
         return click.style("✓", fg="green")
     return click.style("✗", fg="red", bold=True)
@@ -137,7 +141,7 @@ def alike(failed: Sequence[Outcome]) -> list[list[Outcome]]:
 def failures(group: Sequence[Outcome]) -> str:
     """The first of a group of failures that are alike, whole, and how many others there are."""
     others = len(group) - 1
-    if not others or group[0].crashed:
+    if not others:
         return failure(group[0])
     checks = "check fails" if others == 1 else "checks fail"
     return failure(group[0]) + f"\n{_line('also', f'{others} more {checks} in the same way')}"
@@ -155,7 +159,7 @@ def failure(outcome: Outcome) -> str:
         lines.append(f"  {'error':<11}{outcome.trace[0]}")
         lines += [f"{INDENT}{line}"[:WIDTH] for line in outcome.trace[1:]]
     if not outcome.crashed:
-        lines.append(_line("hint", outcome.check.hints[0]))
+        lines.append(_line("hint", outcome.check.hints_about(outcome.hint)[0]))
     return "\n".join([title, *lines])
 
 
@@ -167,15 +171,23 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         return click.style(text, fg="red", bold=True)
     failed = sum(not outcome.passed for outcome in outcomes)
     aside = sum(bool(outcome.not_applicable) for outcome in outcomes)
-    text = f"{len(outcomes) - failed - aside} passed, {failed} failed"
+    later = sum(bool(outcome.waits_for) for outcome in outcomes)
+    text = f"{sum(outcome.counts_as_passed for outcome in outcomes)} passed, {failed} failed"
+    text += f", {later} not reached yet" if later else ""
     text += f", {aside} not applicable" if aside else ""
     return click.style(text, fg="red" if failed else "green", bold=True)
 
 
-def _by_reason(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
-    """The outcomes that do not apply, by why."""
-    aside = sorted((o for o in outcomes if o.not_applicable), key=lambda o: o.not_applicable)
-    return [(why, list(group)) for why, group in groupby(aside, key=lambda o: o.not_applicable)]
+def _by_reason(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    """The outcomes that neither passed nor failed, by what they are called and why."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.not_applicable:
+            groups.setdefault(("Not applicable", outcome.not_applicable), []).append(outcome)
+        elif outcome.waits_for:
+            why = f"a pass says nothing as long as this fails: {outcome.waits_for.title}"
+            groups.setdefault(("Not reached yet", why), []).append(outcome)
+    return groups
 
 
 def _line(label: str, text: str) -> str:

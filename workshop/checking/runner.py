@@ -89,6 +89,7 @@ class Run:
         self._queue = deque(c for c in self.checks if c.id not in self.target.not_applicable)
         self._to_open: list[Services | None] = [*services] or [None] * lanes
         self._found: dict[str, Outcome] = {}
+        self._unclear: list[Outcome] = []  # passes whose needs are still being checked
         raise_open_files_limit()
 
     def interrupt(self) -> None:
@@ -171,8 +172,24 @@ class Run:
                 observer.on_start(lane.check)
 
     def _settle(self, outcome: Outcome, observer: Observer) -> None:
-        self._found[outcome.check.id] = outcome
-        observer.on_result(outcome)
+        """Pass on the outcome, and those that waited for it, once what each needs is known."""
+        self._unclear.append(outcome)
+        while clear := [o for o in self._unclear if self._is_clear(o)]:
+            for settled in clear:
+                self._unclear.remove(settled)
+                if settled.passed and not settled.not_applicable:
+                    settled.waits_for = self._missing(settled)
+                self._found[settled.check.id] = settled
+                observer.on_result(settled)
+
+    def _is_clear(self, outcome: Outcome) -> bool:
+        open_ids = {check.id for check in self.checks} - self._found.keys()
+        return not outcome.passed or open_ids.isdisjoint(outcome.check.needs)
+
+    def _missing(self, outcome: Outcome) -> Check | None:
+        """The first check that this one needs and that failed, or isn't reached itself."""
+        needed = [self._found[id] for id in outcome.check.needs if id in self._found]
+        return next((o.waits_for or o.check for o in needed if o.waits_for or not o.passed), None)
 
     def _open_lane(self) -> list[Lane]:
         """The next lane, while there is one to open and a check for it."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
 
 import click
 import watchfiles
@@ -125,9 +126,9 @@ class Watch(Observer):
             self.running = None
         if not any(outcome.crashed for outcome in outcomes):
             self._outcomes = outcomes
-            passed, self.failed = ids(outcomes)
+            passed, self.failed, reasons = ids(outcomes)
             if self.mine:
-                progress.record(self.step.number, passed, self.failed)
+                progress.record(self.step.number, passed, self.failed, reasons)
         self._draw(done=True)
         return services
 
@@ -138,25 +139,38 @@ class Watch(Observer):
 
     def on_crash(self, outcome: Outcome) -> None:
         self._outcomes = [outcome]
+        self._draw()
 
     @property
     def _name(self) -> str:
         return shown(self.folder)
 
     def _draw(self, done: bool = False) -> None:
-        """What passes in one line, the first failure whole, the others by title."""
+        """What passes in one line, the first failure whole, the others by title as room is left."""
         failed = [outcome for outcome in self._outcomes if not outcome.passed]
+        passing = sum(outcome.counts_as_passed for outcome in self._outcomes)
         click.clear()
-        passed = click.style(f"✓ {len(self._outcomes) - len(failed)} pass", fg="green")
+        passed = click.style(f"✓ {passing} pass", fg="green")
         click.echo(f"{click.style(self._name, bold=True)}  {passed}  ", nl=False)
         click.echo("" if done else f"{len(self._outcomes)} of {self._total} checks run …")
         if failed:
-            click.echo("\n" + report.failure(failed[0]) + "\n")
-        for outcome in failed[1:]:
-            click.secho(f"✗ {outcome.check.title}", fg="red")
+            whole = report.failure(failed[0])
+            click.echo(f"\n{whole}\n")
+            self._list(failed[1:], room=get_terminal_size().lines - whole.count("\n") - 9)
+        if later := sum(bool(outcome.waits_for) for outcome in self._outcomes):
+            click.secho(f"○ {later} not reached yet, until the first failures are mended", dim=True)
         if done:
             click.secho("" if failed else "\nAll checks pass.\n", fg="green", bold=True)
             click.echo(KEYS)
+
+    @staticmethod
+    def _list(failed: list[Outcome], room: int) -> None:
+        """The titles of these failures, no more than keep the first one on the screen."""
+        listed = failed if len(failed) <= room else failed[: max(0, room - 1)]
+        for outcome in listed:
+            click.secho(f"✗ {outcome.check.title}", fg="red")
+        if rest := len(failed) - len(listed):
+            click.secho(f"✗ … and {rest} more", fg="red")
 
 
 def _prepare(services: Services) -> Services:

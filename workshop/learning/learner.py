@@ -3,6 +3,7 @@
 import shutil
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,7 +87,12 @@ def _start(step: Step) -> Path:
         copy.rename(target)
     with progress.of_step(step.number) as kept:
         kept.setdefault("started", time.time())
-        for old in ("checked", "passed", "failed"):  # they describe work that is put aside
+        for old in (
+            "checked",
+            "passed",
+            "failed",
+            "reasons",
+        ):  # they describe work that is put aside
             kept.pop(old, None)
     return target
 
@@ -95,9 +101,9 @@ def next_hint(step: Step, check_id: str | None = None) -> tuple[Check, int, bool
     """The check that the next hint is about, how many of its hints to show, and if one is new.
 
     It is about the check with this id, else about the first that failed last time; before the
-    first run, about the step's own in their order. The report has already shown the first hint of
-    a check that failed. A hint of a check that passed isn't counted. Raises WorkshopError when
-    every check passed, or for an unknown id.
+    first run, about the step's own in their order. Its first hint is the one that fits what failed,
+    which the report has already shown. A hint of a check that passed isn't counted. Raises
+    WorkshopError when every check passed, or for an unknown id.
     """
     with progress.of_step(step.number) as kept:
         candidates = _candidates(step, kept, check_id)
@@ -113,13 +119,17 @@ def next_hint(step: Step, check_id: str | None = None) -> tuple[Check, int, bool
 
 
 def _candidates(step: Step, kept: dict[str, Any], check_id: str | None) -> list[Check]:
-    known = {check.id: check for check in checks_up_to(step.number)}
+    reasons = kept.get("reasons", {})
+    known = {
+        check.id: replace(check, hints=check.hints_about(reasons.get(check.id, "")))
+        for check in checks_up_to(step.number)
+    }
     if check_id and check_id not in known:
         raise WorkshopError(f"There is no check {check_id}: they are {', '.join(known)}.")
     if check_id:
         return [known[check_id]]
     if "checked" not in kept:
-        return list(step.checks.values())
+        return [known[id] for id in step.checks]
     failed = [known[id] for id in kept.get("failed", []) if id in known]
     if not failed:
         raise WorkshopError(

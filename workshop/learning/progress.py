@@ -45,15 +45,18 @@ def of_step(number: int) -> Iterator[dict[str, Any]]:
         _write(progress)
 
 
-def record(number: int, passed: list[str], failed: list[str]) -> None:
+def record(
+    number: int, passed: list[str], failed: list[str], reasons: dict[str, str] | None = None
+) -> None:
     """Keep the result of a run of the checks, given their ids; times are seconds since 1970.
 
+    `reasons` names, by the id of a failed check, the entry of its `hint_for` that fits.
     The step is finished once no core check, of it or of the steps before, fails.
     """
     with of_step(number) as step:
         step["checked"] = time.time()
         step["runs"] = step.get("runs", 0) + 1
-        step["passed"], step["failed"] = passed, failed
+        step["passed"], step["failed"], step["reasons"] = passed, failed, reasons or {}
         if not any(check.level == "core" and check.id in failed for check in checks_up_to(number)):
             step.setdefault("finished", step["checked"])
 
@@ -79,10 +82,15 @@ def _is_counts(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
+def _is_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
 FIELDS: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("started", "checked", "finished", "runs", "asked"), _is_number),
     **dict.fromkeys(("passed", "failed"), _is_ids),
     "hints": _is_counts,
+    "reasons": _is_texts,
     "solution_asked": _is_number,
 }
 
