@@ -33,7 +33,7 @@ PLACEHOLDERS = {"name", "folder", "…", "N"}
 SHAPE = (
     r"Objectives", r"Files changed", r"The problem", r"What (?:is|are) .+\?", r"The code",
     r"Worked example: .+", r"The contract", r"Your task", r"What to observe", r"Harden it",
-    r"(?:.+)?", r"Check your understanding", r"Words", r"Further reading",
+    r"Check your understanding", r"Words", r"Further reading",
 )  # fmt: skip
 OUR_FILES = ("step0*/*.py", "step0*/alternatives/*.py", "tests/checks/*.py", "notebooks/*.ipynb")
 
