@@ -114,10 +114,10 @@ test-fast: lint ## before a commit: lint, and the tests that need no server
 	@exec $(TESTS) -m fast
 
 test: install ## run everything: checks, mistakes, tooling, notebooks
-	@exec $(TESTS) -n $(WORKERS) --dist loadgroup
+	@exec $(TESTS) -n $(WORKERS) --dist loadscope
 
 test-thorough: install ## every mistake meets every check, with all cores busy too
-	@THOROUGH=1 exec $(TESTS) -n $(WORKERS) --dist loadgroup
+	@THOROUGH=1 exec $(TESTS) -n $(WORKERS) --dist loadscope
 
 dev-check: ## what a new step, check or mistake still lacks
 prose: ## how the texts read, in figures, beside their goals

@@ -1,16 +1,17 @@
 """Which tests belong to which tier, and how they are spread over workers.
 
 `make test-fast` runs those that need no server, `make test-thorough` also those that take long.
-`make test` runs them on several, as most wait more than they work: each run of the checks by
-itself, on whichever worker is free; what measures, one after another; all others one after another.
-All hold on a busy machine.
+`make test` runs them on several workers, because most tests wait more than they work. All hold on a
+busy machine.
 """
 
 import os
 import random
 import signal
+from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 FAST = {
@@ -24,8 +25,17 @@ FAST = {
     "test_report",
     "test_texts",
 }
-RUNNING_CHECKS = {"test_checks", "test_right_answers"}
+# What measures runs on one worker, one test after another.
 MEASURING = {"test_notebooks", "test_bench", "test_lab", "test_load", "test_compare"}
+# The tests of each of these modules share what takes long to prepare, so they run on one worker.
+SHARING = {
+    "test_alternatives",
+    "test_faults",
+    "test_gunicorn",
+    "test_hostile_http",
+    "test_mark",
+    "test_services",
+}
 collect_ignore = ["checks"]  # workshop/checking/runner.py runs them, against one app folder
 
 # A shell's background jobs and nohup ignore these, and all that is started from there inherits
@@ -47,12 +57,20 @@ def pytest_collection_modifyitems(config, items):
 
 
 def spread(items):
-    """For several workers: long runs of checks first, the others mixed: some wait, some work."""
-    runs = [item for item in items if item.path.stem in RUNNING_CHECKS]
-    others = [item for item in items if item not in runs]
-    random.Random(0).shuffle(runs)  # the same on every worker
-    runs.sort(key=lambda item: "step_passes_all" not in item.name)
-    for item in others:
-        group = "measuring" if item.path.stem in MEASURING else "others"
-        item.add_marker(pytest.mark.xdist_group(group))
-    items[:] = [*others, *runs]
+    """For several workers: what takes longest begins first, so that all end at the same time."""
+    random.Random(0).shuffle(items)  # the same on every worker: some wait, some work
+    items.sort(key=lambda item: "step_passes_all" not in item.name)
+
+
+class Scheduler(LoadScopeScheduling):
+    """Hands each worker a single test, or all those that share a group."""
+
+    def _split_scope(self, nodeid):
+        module = Path(nodeid.partition("::")[0]).stem
+        if module in MEASURING:
+            return "measuring"
+        return module if module in SHARING else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduler(config, log)

