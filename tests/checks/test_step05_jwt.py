@@ -106,11 +106,13 @@ def test_login_gives_a_token(app, db, costly):
         "POST /login as admin",
         f"Set-Cookie: {cookie}=…",
         "the token in the body alone: a browser sends a cookie unasked, for other sites too",
+        hint="cookie",
     )
     rest = (body["token_type"], body["expires_in"])
     expect(rest == ("Bearer", 3600), "POST /login as admin", rest, "Bearer, for 3600 seconds")
     me = app.get("/me", headers=bearer(body["token"]))
-    expect(me.json() == {"username": "admin"}, "GET /me with the token", me, "admin's name")
+    did = "GET /me with the token"
+    expect(me.json() == {"username": "admin"}, did, me, "admin's name", hint="own_token")
     store(db, QUICK)
     answer = app.post("/login", ADMIN)
     did = "hashed admin's password with less work, POST /login as admin"
@@ -127,7 +129,8 @@ def test_token_carries_six_claims(app):
     life = claims["exp"] - claims["iat"]
     expect(life == 3600, "read the token's claims", f"exp - iat = {life}", "3600")
     distinct = read(token_of(app, ADMIN))[1].get("jti") != claims["jti"]
-    expect(distinct, "POST /login twice", "the same jti in both tokens", "a jti for each token")
+    did, got = "POST /login twice", "the same jti in both tokens"
+    expect(distinct, did, got, "a jti for each token", hint="same_jti")
 
 
 def test_wrong_login_is_a_401(app, redis):
@@ -291,7 +294,8 @@ def test_token_ends_at_its_second(launch):
     token, me, _ = fresh_token(app)
     expect(me.status == 200, did, me, "200 before that second")
     promised = app.post("/login", ADMIN).json().get("expires_in")
-    expect(promised == 2, "POST /login with TOKEN_TTL=2", f"expires_in: {promised}", "2")
+    got = f"expires_in: {promised}"
+    expect(promised == 2, "POST /login with TOKEN_TTL=2", got, "2", hint="expires_in")
     end = read(token)[1].get("exp", 0)
     expect(end - now() <= 2, did, f"an exp in {end - now()} s", "an exp in 2 s at most")
     time.sleep(max(0, end - time.time()))
@@ -561,7 +565,8 @@ def test_secret_is_not_in_the_code(launch):
     answer = fresh_token(another, asked=app)[1]
     expect_refused(answer, f"{did}, asked the first with a token of the second")
     lines = [line for line in app.server.output().splitlines() if "JWT_SECRET" in line]
-    expect(len(lines) == 1, did, f"{len(lines)} lines about it in the output", "one warning")
+    got = f"{len(lines)} lines about it in the output"
+    expect(len(lines) == 1, did, got, "one warning", hint="one_warning")
 
 
 PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
@@ -706,6 +711,7 @@ def expect_refused(answer, did: str, challenge: bool = True) -> None:
         did,
         f"401, WWW-Authenticate: {given}",
         "401, WWW-Authenticate: Bearer",
+        hint="challenge",
     )
 
 
