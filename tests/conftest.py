@@ -10,7 +10,6 @@ import random
 import signal
 from pathlib import Path
 
-import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
