@@ -77,7 +77,7 @@ def test_failures_are_whole_with_a_hint_and_passes_are_not(capsys):
 def test_a_failure_of_an_earlier_step_is_marked_in_its_line_and_told_whole(capsys):
     text = shown(2, capsys, ["product_is_one_row"])
     assert next(x for x in text.splitlines() if x.startswith("Step 1")).count("✗") == 1
-    assert text.count("✗ GET /products/<id> is the row of that product") == 1
+    assert text.count("✗ GET /products/<id> returns the product's row") == 1
 
 
 def test_failures_that_are_alike_are_told_once():
