@@ -10,7 +10,7 @@ import random
 import signal
 from pathlib import Path
 
-from xdist.scheduler import LoadScopeScheduling
+import pytest
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 FAST = {
@@ -61,15 +61,16 @@ def spread(items):
     items.sort(key=lambda item: "step_passes_all" not in item.name)
 
 
-class Scheduler(LoadScopeScheduling):
-    """Hands each worker a single test, or all those that share a group."""
-
-    def _split_scope(self, nodeid):
-        module = Path(nodeid.partition("::")[0]).stem
-        if module in MEASURING:
-            return "measuring"
-        return module if module in SHARING else nodeid
-
-
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
+    """Hand each worker a single test, or all those that share a group."""
+    from xdist.scheduler import LoadScopeScheduling  # Checks load this file too, without xdist.
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module = Path(nodeid.partition("::")[0]).stem
+            if module in MEASURING:
+                return "measuring"
+            return module if module in SHARING else nodeid
+
     return Scheduler(config, log)
