@@ -210,7 +210,7 @@ class LoadProcess:
         self.process.wait()
         self.output.close()
         if self.answer is None:
-            raise WorkshopError("The load driver died; its last words are above, or in the log.")
+            raise WorkshopError("The load driver ended early: its output is above, or in the log.")
         names = [request.name for request in self.requests]
         return Result.from_driver(self.about, names, self.answer, fingerprint())
 
@@ -238,7 +238,8 @@ def reach(address: tuple[str, int], url: str) -> tuple[str, int]:
             return connection.getpeername()[:2]
     except OSError as error:
         raise WorkshopError(
-            f"Nothing answers at {url} ({error.strerror or error}): is the server started?"
+            f"Nothing answers at {url} ({error.strerror or error}): start the "
+            "server first, for instance with make step 2."
         ) from error
 
 

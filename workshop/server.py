@@ -66,7 +66,8 @@ class Server:
         """Start, and return once GET / is answered; raises WorkshopError otherwise."""
         if listening(self.port):
             raise WorkshopError(
-                f"Port {self.port} is taken. Stop what runs there, or set PORT to another."
+                f"Port {self.port} is taken. Stop what runs there, or choose another: "
+                f"PORT={self.port + 10}."
             )
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
@@ -123,16 +124,16 @@ class Server:
             if self.process.poll() is not None:
                 raise WorkshopError(
                     f"The app ended with exit code {self.process.returncode} before it answered "
-                    f"GET /, and {self._last_words()}"
+                    f"GET /. {self._last_line()}"
                 )
             if answers(self.port):
                 return
             time.sleep(0.02)
-        raise WorkshopError(f"The app did not answer GET / within {READY} s.")
+        raise WorkshopError(f"The app didn't answer GET / within {READY} s.")
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         lines = self.output().strip().splitlines()
-        return f"said last: {lines[-1].strip()}" if lines else "it printed nothing."
+        return f"Its last line of output: {lines[-1].strip()}" if lines else "It printed nothing."
 
 
 FRAME = re.compile(r'  File "(.+)", line (\d+)(?:, in (.+))?')

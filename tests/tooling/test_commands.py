@@ -92,7 +92,7 @@ def test_mistake_is_served_with_what_to_look_for(services):
     process = command("mistake", **settings, **services.environment())
     shown = until(process, "Ctrl-C")
     assert "Look: " in shown
-    assert "make check N=2 M=unpatched" in shown
+    assert "make check 2 M=unpatched" in shown
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=15)
 
@@ -149,11 +149,13 @@ def test_mistakes_are_listed():
         (["step", "9"], {}, "There is no step 9"),
         (["check", "two"], {}, "not a valid integer"),
         (["check", "2"], {"APP": "nowhere"}, "There is no app.py"),
-        (["check", "2"], {"M": "nothing"}, "`make mistake N=2` lists them"),
+        (["check", "2"], {"M": "nothing"}, "`make mistake 2` lists them"),
         (["load"], {}, "Name what to load"),
         (["load"], {"URL": "http://127.0.0.1:9/"}, "127.0.0.1:9"),
         (["pause"], {}, "make pause SERVICE=valkey"),
         (["start", "1"], {}, "Step 1 has nothing to build"),
+        (["check"], {}, "Say which step, for instance: make check 2"),
+        (["hint", "2"], {"CHECK": "wait_overlaps"}, "Did you mean waits_overlap"),
         (["mark", "2"], {"DIR": "nowhere"}, "There is no folder"),
     ],
 )

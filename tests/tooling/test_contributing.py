@@ -102,7 +102,7 @@ def test_nothing_is_missing_in_the_repository(copy):
         ),
         (
             "step02_gevent/README.md", "M=unpatched", "M=unpacthed",
-            "step02_gevent/README.md: name the mistake, with `make mistake N=2 M=unpatched`.",
+            "step02_gevent/README.md: name the mistake, with `make mistake 2 M=unpatched`.",
         ),
         (
             "tests/mistakes/step02_gevent/unpatched.patch", "Why:", "Because:",

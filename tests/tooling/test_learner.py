@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
-from workshop.cli.learn import _progress_line
+from workshop.cli.learn import _progress_line, hint, progress_, solution
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
 from workshop.steps import step
@@ -20,6 +21,14 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(learner, "WORK", tmp_path / "work")
     monkeypatch.setattr(progress, "FILE", tmp_path / "state" / "progress.json")
     return tmp_path
+
+
+def said(command, **settings) -> str:
+    """What a command prints; it must not fail."""
+    environment = {name: str(value) for name, value in settings.items()}
+    run = CliRunner(env=environment).invoke(command, [], standalone_mode=False)
+    assert not run.exception, run.exception
+    return run.output
 
 
 def test_start_lays_the_step_before_and_a_task():
@@ -140,8 +149,7 @@ def test_the_first_hint_fits_what_failed(monkeypatch):
 def test_hints_of_checks_that_passed_are_given_when_named_and_not_counted():
     first = next(iter(step(2).checks.values()))
     progress.record(2, list(step(2).checks), [])
-    with pytest.raises(WorkshopError, match="Every check passed"):
-        learner.next_hint(step(2))
+    assert "Every check passed" in said(hint, N=2)
     assert learner.next_hint(step(2), first.id) == (first, 1, True)
     assert "asked" not in progress.read()["2"]
 
@@ -150,6 +158,15 @@ def test_step_1_is_checked_as_it_stands_and_recorded(elsewhere):
     assert learner.is_own(step(1), step(1).path)
     assert not learner.is_own(step(2), step(2).path)
     assert learner.is_own(step(2), learner.folder(step(2)))
+
+
+def test_step_1_that_is_read_and_checked_leads_to_step_2():
+    progress.record(1, list(step(1).checks), [])
+    assert "make solution" not in said(hint, N=1)
+    assert "make start 2" in said(solution, N=1)
+    assert said(progress_).splitlines()[-1] == "Next: make start 2"
+    learner.start(step(2))
+    assert said(progress_).splitlines()[-1] == "Next: make check 2"
 
 
 def test_step_is_finished_once_its_core_is_and_stays_so():

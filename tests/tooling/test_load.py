@@ -181,7 +181,7 @@ def test_a_killed_parent_leaves_no_driver(url):
 @pytest.mark.parametrize(
     ("url", "options", "sentence"),
     [
-        ("http://127.0.0.1:9/", {}, "is the server started"),
+        ("http://127.0.0.1:9/", {}, "start the server first"),
         ("https://127.0.0.1/", {}, "http:// only"),
         ("http://127.0.0.1:9/", {"connections": 0}, "1 or more"),
         ("http://127.0.0.1:9/", {"rate": 0}, "more than 0"),

@@ -100,7 +100,7 @@ def test_right_work_passes_beside_all_others(marks):
         ("prints", "printed"),
         ("empty", "holds no app.py"),
         ("kills", "the process that checks it ended"),
-        ("pipes", "holds pipe, which is no file and no folder"),
+        ("pipes", "holds pipe, which is neither a file nor a folder"),
         ("nests", "holds more than"),
         ("fills", "holds more than"),
     ],

@@ -80,6 +80,24 @@ def test_a_failure_of_an_earlier_step_is_marked_in_its_line_and_told_whole(capsy
     assert text.count("✗ GET /products/<id> returns the product's row") == 1
 
 
+def outcomes_of(number, *failed):
+    return [Outcome(check, check.id not in failed) for check in in_order(number)]
+
+
+def test_after_a_run_the_next_command_is_named():
+    checks = list(step(2).checks.values())
+    core = [check.id for check in checks if check.level == "core"]
+    rest = [check.id for check in checks if check.level != "core"]
+    red = report.next_command(step(2), outcomes_of(2, *core[:2]))
+    assert red == f"The next hint: make hint 2\nFor another check: make hint 2 CHECK={core[1]}"
+    assert report.next_command(step(2), outcomes_of(2, core[0])) == "The next hint: make hint 2"
+    passed = report.next_command(step(2), outcomes_of(2, *rest))
+    assert "A hint for the rest: make hint 2\nNext: make start 3" in passed
+    assert report.next_command(step(1), outcomes_of(1)) == "Next: make start 2"
+    assert "make solution 2.  Next: make start 3" in report.next_command(step(2), outcomes_of(2))
+    assert "make start" not in report.next_command(step(5), outcomes_of(5))
+
+
 def test_failures_that_are_alike_are_told_once():
     checks = checks_up_to(5)
     groups = report.alike([Outcome(check, False, MESSAGE) for check in checks])
@@ -110,13 +128,13 @@ def test_an_app_that_does_not_start_is_one_failure_without_a_hint(capsys):
     printed.on_crash(crash)
     text = click.unstyle(capsys.readouterr().out)  # at once: before the run has stopped its servers
     assert text.count("✗") == 1
-    assert "✗ The app does not start" in text
+    assert "✗ The app doesn't start" in text
     assert "error      app.py, line 3" in text
     assert "hint" not in text
     printed.end([replace(crash, check=check) for check in checks])
     text = click.unstyle(capsys.readouterr().out)
     assert "✗" not in text
-    assert text.splitlines()[-1] == f"The app does not start: 0 of {len(checks)} checks ran"
+    assert text.splitlines()[-1] == f"The app doesn't start: 0 of {len(checks)} checks ran"
 
 
 def test_a_pass_that_says_nothing_yet_is_neither_passed_nor_failed(capsys, tmp_path):

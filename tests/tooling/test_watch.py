@@ -16,7 +16,7 @@ from leftovers import gone
 
 from workshop.checking import runner, watch
 from workshop.checking.mistakes import apply, mistake
-from workshop.checking.outcome import Observer
+from workshop.checking.outcome import Observer, Outcome
 from workshop.paths import ROOT
 from workshop.steps import step
 
@@ -109,7 +109,7 @@ def test_a_save_is_checked_and_keys_are_heard(terminal, app):
 
 def test_an_app_that_does_not_start_is_one_failure_with_its_place(terminal, app):
     (app / "app.py").write_text("import flask\n\ndef broken(:\n    pass\n")
-    screen = terminal.until(r"(?s)The app does not start.*q: quit").rpartition("\033[2J")[2]
+    screen = terminal.until(r"(?s)The app doesn't start.*q: quit").rpartition("\033[2J")[2]
     assert "app.py, line 3" in screen
     assert screen.count("✗") == 1
     assert "  hint  " not in screen.replace("h: hint", "")
@@ -125,6 +125,18 @@ def test_the_difference_is_shown_in_a_pager_that_has_the_keys(terminal):
     terminal.press("q")  # ends the pager, if it still waits
     terminal.press("q")
     assert terminal.end() == 0
+
+
+def test_what_to_do_next_stands_below_the_failures(tmp_path, capsys):
+    watched = watch.Watch(step(2), tmp_path)
+    watched.mine = True
+    watched._outcomes = [Outcome(check, True) for check in step(2).checks.values()]
+    watched._draw(done=True)
+    watched._outcomes[0].passed = False
+    watched._draw(done=True)
+    passed, failed = capsys.readouterr().out.strip().split(watch.KEYS)[:2]
+    assert "Next: make start 3" in passed
+    assert "The next hint: make hint 2" in failed
 
 
 def test_ctrl_c_ends_it_and_leaves_nothing(terminal):

@@ -141,7 +141,7 @@ def _test_functions(step: Step) -> set[str]:
 
 def _mistakes(step: Step) -> Iterator[str]:
     known = {check.id for s in steps() for check in checks_up_to(s.number)}
-    named = set(re.findall(rf"make mistake N={step.number} M=(\w+)", _lesson(step)))
+    named = set(re.findall(rf"make mistake (?:N=)?{step.number} M=(\w+)", _lesson(step)))
     try:
         made = mistakes(step.number)
     except WorkshopError as error:
@@ -150,7 +150,7 @@ def _mistakes(step: Step) -> Iterator[str]:
     for mistake in made:
         yield from _mistake(mistake, known)
         if mistake.name not in named:
-            command = f"make mistake N={step.number} M={mistake.name}"
+            command = f"make mistake {step.number} M={mistake.name}"
             yield f"{step.folder}/README.md: name the mistake, with `{command}`."
     for name in sorted(named - {mistake.name for mistake in made}):
         yield f"{step.folder}/README.md: names the mistake {name}, which isn't there."

@@ -158,7 +158,7 @@ def _copy(app: Path, target: Path) -> None:
             elif entry.is_file(follow_symlinks=False):
                 size += entry.stat(follow_symlinks=False).st_size
             elif not entry.is_symlink():
-                raise WorkshopError(f"holds {entry.name}, which is no file and no folder")
+                raise WorkshopError(f"holds {entry.name}, which is neither a file nor a folder")
         if files > MAX_FILES or size > MAX_BYTES or depth > MAX_DEPTH:
             raise WorkshopError(
                 f"holds more than {MAX_FILES} files, {MAX_BYTES // 10**6} MB, or folders "

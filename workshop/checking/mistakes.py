@@ -47,7 +47,7 @@ def mistake(number: int, name: str) -> Mistake:
         if candidate.name == name:
             return candidate
     raise WorkshopError(
-        f"Step {number} has no mistake {name!r}: `make mistake N={number}` lists them."
+        f"Step {number} has no mistake {name!r}: `make mistake {number}` lists them."
     )
 
 

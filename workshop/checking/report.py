@@ -8,7 +8,7 @@ import click
 
 from workshop.checking.outcome import Observer, Outcome
 from workshop.paths import shown
-from workshop.steps import Check, Step
+from workshop.steps import Check, Step, steps
 from workshop.steps import step as find_step
 from workshop.target import Target
 
@@ -149,7 +149,7 @@ def failures(group: Sequence[Outcome]) -> str:
 
 def failure(outcome: Outcome) -> str:
     """One failed check: its title, what was done, what came back, what was expected, a hint."""
-    title = "The app does not start" if outcome.crashed else outcome.check.title
+    title = "The app doesn't start" if outcome.crashed else outcome.check.title
     title = click.style(f"✗ {title}", fg="red", bold=True)
     if not outcome.by_assertion:
         return f"{title}\n{_line('broke', 'the check itself: ' + outcome.message)}"
@@ -167,7 +167,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """One line of counts: "21 passed, 0 failed"."""
     if any(outcome.crashed for outcome in outcomes):
         ran = sum(not outcome.crashed for outcome in outcomes)
-        text = f"The app does not start: {ran} of {len(outcomes)} checks ran"
+        text = f"The app doesn't start: {ran} of {len(outcomes)} checks ran"
         return click.style(text, fg="red", bold=True)
     failed = sum(not outcome.passed for outcome in outcomes)
     aside = sum(bool(outcome.not_applicable) for outcome in outcomes)
@@ -176,6 +176,23 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     text += f", {later} not reached yet" if later else ""
     text += f", {aside} not applicable" if aside else ""
     return click.style(text, fg="red" if failed else "green", bold=True)
+
+
+def next_command(step: Step, outcomes: Sequence[Outcome]) -> str:
+    """What learners can do next, after a whole run of the checks on their own work."""
+    number = step.number
+    failed = [outcome.check for outcome in outcomes if not outcome.passed]
+    hint = f"make hint {number}"
+    if any(check.level == "core" for check in failed):
+        another = f"\nFor another check: {hint} CHECK={failed[1].id}" if failed[1:] else ""
+        return f"The next hint: {hint}{another}"
+    following = f"Next: make start {number + 1}" if number < len(steps()) else ""
+    if failed:
+        text = f"The core passes, so you may go on. A hint for the rest: {hint}\n{following}"
+    else:
+        ours = f"Compare with ours: make solution {number}.  " if step.before else ""
+        text = f"{ours}{following or 'This was the last step: congratulations.'}"
+    return text.strip()
 
 
 def _by_reason(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:

@@ -127,7 +127,7 @@ class Run:
             self._forget_bytecode()
         if missing := [check.id for check in self.checks if check.id not in self._found]:
             raise WorkshopError(
-                f"The checks could not run (no word of {missing[0]}): "
+                f"The checks could not run ({missing[0]} gave no result): "
                 f"see {self.log.relative_to(ROOT)}."
             )
         return [self._found[check.id] for check in self.checks]

@@ -161,6 +161,8 @@ class Watch(Observer):
             click.secho(f"○ {later} not reached yet, until the first failures are mended", dim=True)
         if done:
             click.secho("" if failed else "\nAll checks pass.\n", fg="green", bold=True)
+            if self.mine and self._outcomes and not self._outcomes[0].crashed:
+                click.echo(report.next_command(self.step, self._outcomes))
             click.echo(KEYS)
 
     @staticmethod

@@ -8,8 +8,8 @@ import click
 
 from workshop.checking import junit, runner
 from workshop.checking import mistakes as known
-from workshop.checking.outcome import ids
-from workshop.checking.report import Report
+from workshop.checking.outcome import Outcome, ids
+from workshop.checking.report import Report, next_command
 from workshop.cli import number
 from workshop.cli.learn import compare, hints
 from workshop.errors import WorkshopError
@@ -51,7 +51,7 @@ def check(
         junit.write(outcomes, Path(report).resolve())
     red = [outcome for outcome in outcomes if not outcome.passed]
     red_core = [outcome for outcome in red if outcome.check.level == "core"]
-    shown.end(outcomes, _advice(number, bool(red), bool(red_core)) if mine and started else "")
+    shown.end(outcomes, _advice(chosen, target, mine and started, outcomes))
     if red_core or (red and level == "production"):
         raise SystemExit(1)
 
@@ -63,14 +63,12 @@ def _target(chosen: Step, app: str | None, url: str | None, name: str | None) ->
     return Target.of(folder)
 
 
-def _advice(number: int, red: bool, red_core: bool) -> str:
-    if red_core:
-        return f"The next hint: make hint {number}"
-    ours = f"Compare with ours: make solution {number}.  " if number > 1 else ""
-    following = f"Next: make start {number + 1}" if number < len(steps()) else ""
-    if red:
-        return f"The core passes. A hint for the rest: make hint {number}.  {following}".rstrip()
-    return ours + following
+def _advice(chosen: Step, target: Target, mine: bool, outcomes: list[Outcome]) -> str:
+    if mine:
+        return next_command(chosen, outcomes)
+    if target.folder == chosen.path:
+        return f"You checked our finished step. Build your own: make start {chosen.number}"
+    return ""
 
 
 @click.command()
@@ -88,7 +86,7 @@ def watch(number: int, app: str | None) -> None:
             found, count, new = learner.next_hint(chosen, *failed[:1])
         except WorkshopError as error:
             return click.echo(f"\n{error}")
-        click.echo(f"\n{hints(found, count)}" + ("" if new else "\nThere are no more."))
+        click.echo(f"\n{hints(found, count)}" + ("" if new else "\nThat was the last hint."))
 
     def diff(failed: list[str]) -> None:
         compare(folder, chosen.path, paged=True)
@@ -117,17 +115,18 @@ def mistake(number: int, name: str | None) -> None:
         click.echo("Served with " + " ".join("=".join(pair) for pair in made.settings.items()))
     after = (
         click.wrap_text(f"Look: {made.look}", 80, "", " " * 6),
-        f"Which check sees it: make check N={number} M={name}",
-        f"The mistake itself: tests/mistakes/{chosen.folder}/{name}.patch",
+        f"See which checks catch it: make check {number} M={name}",
+        f"Read it: tests/mistakes/{chosen.folder}/{name}.patch",
     )
     serve(chosen, folder, services.environment() | made.settings, [made.attempt], after)
 
 
 def _list(number: int) -> None:
-    for made in known.mistakes(number):
+    listed = known.mistakes(number)
+    for made in listed:
         click.secho(made.name, bold=True)
         click.echo(click.wrap_text(made.mistake, 78, "  ", "  "))
-    click.echo(f"\nServe one of them: make mistake N={number} M=name")
+    click.echo(f"\nServe one of them: make mistake {number} M={listed[0].name}")
 
 
 def lay(mistake: known.Mistake) -> Path:
@@ -146,7 +145,7 @@ def mark(number: int, folder: str | None) -> None:
     from workshop.checking import marking
 
     if not folder:
-        raise WorkshopError(f"Name the folder of submissions: make mark N={number} DIR=folder")
+        raise WorkshopError(f"Name the folder of submissions: make mark {number} DIR=folder")
     chosen = step(number)
 
     def show(done: marking.Mark) -> None:

@@ -35,7 +35,7 @@ def reset(number: int) -> None:
 
 
 def _announce(folder: Path, number: int) -> None:
-    click.echo(f"{shown(folder)}/ is yours. Read its TASK.md, edit, then `make check {number}`.")
+    click.echo(f"{shown(folder)}/ is yours. Read its TASK.md, edit, then run: make check {number}")
 
 
 @click.command()
@@ -44,12 +44,17 @@ def _announce(folder: Path, number: int) -> None:
 def hint(number: int, check_id: str | None) -> None:
     """The next hint for the first failed check, or for CHECK=id."""
     chosen = step(number)
-    if "checked" not in progress.read().get(str(number), {}):
-        click.echo(f"`make check {number}` has not run yet, so this is a hint for its start.")
-    check, count, new = learner.next_hint(chosen, check_id)
+    try:
+        check, count, new = learner.next_hint(chosen, check_id)
+    except learner.NothingFailedError as nothing:
+        click.echo(str(nothing))
+        return
+    if not check_id and "checked" not in progress.read()[str(number)]:
+        click.echo(f"You haven't run `make check {number}` yet, so this hint is for the start.")
     click.echo(hints(check, count))
     if not new:
-        click.echo(f"That was the last one: `make diff {number}` shows what this step changes.")
+        changes = f" See what our step changes: make diff {number}" if chosen.before else ""
+        click.echo(f"That was the last hint.{changes}")
     elif count < len(check.hints):
         same = f" CHECK={check.id}" if check_id else ""
         click.echo(f"More: make hint {number}{same}")
@@ -86,8 +91,8 @@ def solution(number: int) -> None:
         return
     if not _deserved(number):
         click.echo(
-            f"Checks of step {number} still fail. `make hint {number}` helps; ask for the "
-            f"solution once more to see it all the same."
+            f"The core of step {number} doesn't pass yet: `make hint {number}` helps. To see the "
+            f"solution all the same, run `make solution {number}` once more."
         )
         raise SystemExit(1)
     click.echo(f"From your work (-) to {chosen.folder} (+). Nothing of yours is changed.")
@@ -100,7 +105,7 @@ def _deserved(number: int) -> bool:
         if "finished" in kept:
             return True
         if sys.stdin.isatty():
-            return click.confirm("Checks still fail. Do you want to see the solution?")
+            return click.confirm("The core doesn't pass yet. Do you want to see the solution?")
         asked, kept["solution_asked"] = kept.get("solution_asked", False), True
         return asked
 
@@ -140,6 +145,15 @@ def progress_() -> None:
     click.echo("  {:<20}{:<11}{:<13}{:<7}{:<6}minutes".format(*heads))
     for s in steps():
         click.echo(_progress_line(s, kept.get(str(s.number), {})))
+    if left := [s for s in steps() if "finished" not in kept.get(str(s.number), {})]:
+        click.echo(f"\nNext: {_next(left[0])}")
+
+
+def _next(step: Step) -> str:
+    """The command that goes on with a step that isn't finished; step 1 is read, not built."""
+    if step.before and not learner.folder(step).is_dir():
+        return f"make start {step.number}"
+    return f"make check {step.number}"
 
 
 def _progress_line(step: Step, kept: dict[str, Any]) -> str:

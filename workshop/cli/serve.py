@@ -13,7 +13,7 @@ import click
 from workshop import server as servers
 from workshop.cli import number
 from workshop.errors import WorkshopError
-from workshop.learning import progress
+from workshop.learning import learner, progress
 from workshop.paths import HANDOUT, ROOT, STATE, shown
 from workshop.steps import Step
 from workshop.steps import step as find_step
@@ -31,7 +31,9 @@ def step(number: int, app: str | None) -> None:
     folder = Path(app).resolve() if app else chosen.path
     services = shared()
     services.start(log=click.echo)
-    serve(chosen, folder, services.environment())
+    own = learner.folder(chosen)
+    yours = [f"To serve your copy: make step {number} APP={shown(own)}"]
+    serve(chosen, folder, services.environment(), after=yours if not app and own.is_dir() else [])
 
 
 def serve(
@@ -46,7 +48,7 @@ def serve(
     log = STATE / f"{chosen.folder}.log"
     with servers.Server(folder, environment, log, port) as server:
         click.secho(f"\nStep {chosen.number}: {chosen.title}", bold=True)
-        click.echo(f"{folder.name} runs at {click.style(server.url, fg='green', bold=True)}")
+        click.echo(f"{shown(folder)} runs at {click.style(server.url, fg='green', bold=True)}")
         click.echo("Try in another terminal:")
         for command in tries or chosen.tries:
             click.echo("  " + command.format(url=server.url))
@@ -73,7 +75,7 @@ def services() -> None:
 
     running = shared()
     running.start(log=_note)
-    _note("They run. To start an app by hand, set these in its terminal:")
+    _note("PostgreSQL and Valkey run. An app that you start by hand needs these settings:")
     for name, url in running.environment().items():
         click.echo(f"export {name}={shlex.quote(url)}")
 
@@ -90,7 +92,9 @@ def stop() -> None:
 
     shared().stop()
     end_orphans()
-    click.echo("PostgreSQL and Valkey are stopped; their data stays.")
+    click.echo(
+        "PostgreSQL and Valkey are stopped, and their data is kept. Start them: make services"
+    )
 
 
 @click.command()
@@ -100,13 +104,13 @@ def pause(service: str | None) -> None:
     from workshop.services import shared
 
     if not service:
-        raise WorkshopError("Name a server: make pause SERVICE=valkey, or SERVICE=postgres")
+        raise WorkshopError("Name a server: make pause SERVICE=valkey, or SERVICE=postgres.")
     server = getattr(shared(), service, None)
     if server is None:
         raise WorkshopError("DATABASE_URL or REDIS_URL is set: only our own servers can be paused.")
     if not server.pause():
         raise WorkshopError(f"{server.title} doesn't run: start it with `make services`.")
-    click.echo(f"{server.title} hangs until `make services` wakes it up.")
+    click.echo(f"{server.title} hangs now. Wake it up: make services")
 
 
 @click.command()
@@ -154,4 +158,4 @@ def clean() -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    click.echo("Removed what was generated. Your work/, progress, marks and .venv/ stay.")
+    click.echo("Removed what was generated. Your work/, progress, marks and .venv/ are kept.")

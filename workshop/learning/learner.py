@@ -5,6 +5,7 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
@@ -18,6 +19,10 @@ from workshop.steps import Check, Step, checks_up_to
 
 WORK = ROOT / "work"
 NOT_COPIED = shutil.ignore_patterns("README.md", "__pycache__", "alternatives", "*.pyc")
+
+
+class NothingFailedError(WorkshopError):
+    """There is nothing to give a hint about."""
 
 
 def folder(step: Step) -> Path:
@@ -103,7 +108,7 @@ def next_hint(step: Step, check_id: str | None = None) -> tuple[Check, int, bool
     It is about the check with this id, else about the first that failed last time; before the
     first run, about the step's own in their order. Its first hint is the one that fits what failed,
     which the report has already shown. A hint of a check that passed isn't counted. Raises
-    WorkshopError when every check passed, or for an unknown id.
+    NothingFailedError when every check passed, and WorkshopError for an unknown id.
     """
     with progress.of_step(step.number) as kept:
         candidates = _candidates(step, kept, check_id)
@@ -125,15 +130,17 @@ def _candidates(step: Step, kept: dict[str, Any], check_id: str | None) -> list[
         for check in checks_up_to(step.number)
     }
     if check_id and check_id not in known:
-        raise WorkshopError(f"There is no check {check_id}: they are {', '.join(known)}.")
+        similar = get_close_matches(check_id, known) or list(step.checks)[:3]
+        raise WorkshopError(f"There is no check {check_id}. Did you mean {' or '.join(similar)}?")
     if check_id:
         return [known[check_id]]
     if "checked" not in kept:
         return [known[id] for id in step.checks]
     failed = [known[id] for id in kept.get("failed", []) if id in known]
     if not failed:
-        raise WorkshopError(
-            f"Every check passed: `make solution {step.number}` compares your work with ours, "
-            f"`make hint {step.number} CHECK=id` asks about one check all the same."
+        ours = f"`make solution {step.number}` compares your work with ours, and "
+        raise NothingFailedError(
+            f"Every check passed, so you need no hint. {ours if step.before else ''}"
+            f"`make hint {step.number} CHECK=id` gives the hints of one check all the same."
         )
     return failed[:1]

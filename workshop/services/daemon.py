@@ -149,7 +149,7 @@ class Daemon(ABC):
         file = wait(lambda: try_lock(path), seconds=2)  # a server that ends lets go last of all
         if not file:
             raise WorkshopError(
-                f"{self.title} already works on {self.folder}, in another container or for "
+                f"{self.title} already uses {self.folder}, in another container or for "
                 "another user: stop it there first."
             )
         with file:
@@ -162,7 +162,7 @@ class Daemon(ABC):
         each for a minute after its connection has ended (TIME_WAIT). Raises WorkshopError.
         """
         if not listening(self.port):
-            log(f"Port {self.port} is kept by a connection that has ended, for a minute …")
+            log(f"Waiting for port {self.port}, up to a minute: an old connection holds it …")
             if wait(lambda: not port_taken(self.port), KEPT):
                 return
         raise WorkshopError(self._taken())

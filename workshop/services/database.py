@@ -154,8 +154,8 @@ def plain_errors(folder: Path):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WorkshopError(_full(folder)) from error
         raise WorkshopError(
-            f"Cannot use {error.filename or folder} ({error.strerror}): see who owns it, or put "
-            f"the clone where you may write; {folder} may be removed, it is made again."
+            f"Cannot use {error.filename or folder} ({error.strerror}): check who owns it, or put "
+            f"the clone where you may write; you may remove {folder}, because it is made again."
         ) from error
 
 

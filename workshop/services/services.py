@@ -50,7 +50,7 @@ class Services:
     def start_postgres(self, log: Log = print) -> None:
         with self._locked(log):
             if not self.postgres.exists():
-                log("Making the folder of the databases, once …")
+                log("Creating the folder of the databases (only once) …")
                 self.postgres.create()
             if not self.postgres.running():
                 log(f"Starting PostgreSQL on port {self.postgres.port} …")

@@ -94,7 +94,7 @@ def _make_base(base: Path, log: Log) -> None:
     services = _services(base)
     services.stop("immediate")
     shutil.rmtree(base / "postgres", ignore_errors=True)
-    log("Preparing the private databases, once …")
+    log("Preparing databases for the checks (only once) …")
     try:
         services.start_postgres(log)
     finally:
