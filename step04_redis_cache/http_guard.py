@@ -226,7 +226,7 @@ class GuardedHandler(WSGIHandler):
     def _handle_client_error(self, error):
         """The refusal for what went wrong, logged without a word of what the client sent.
 
-        A request that was misread may well be somebody's password.
+        A misread request may well contain a user's password.
         """
         if isinstance(error, TimeoutError):
             error = Refused(408, "The request took too long to arrive.")

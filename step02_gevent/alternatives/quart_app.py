@@ -20,5 +20,5 @@ async def index():
 
 @app.get("/async")
 async def supplier():
-    await asyncio.sleep(SUPPLIER_DELAY)  # time.sleep here would stop everyone
+    await asyncio.sleep(SUPPLIER_DELAY)  # time.sleep would block every client
     return {"message": "This is an asynchronous API response!"}
