@@ -67,7 +67,7 @@ def test_each_step_has_what_a_teacher_needs(step):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_mistakes_that_are_named_exist_and_belong_to_the_step(step):
-    named = re.findall(r"N=(\d) M=(\w+)", part(step))
+    named = re.findall(r"make \w+\s(\d)\sM=(\w+)", part(step))
     assert len(named) >= 3
     assert {int(number) for number, _ in named} == {step.number}
     assert {name for _, name in named} <= {m.name for m in mistakes(step.number)}

@@ -141,7 +141,7 @@ def _test_functions(step: Step) -> set[str]:
 
 def _mistakes(step: Step) -> Iterator[str]:
     known = {check.id for s in steps() for check in checks_up_to(s.number)}
-    named = set(re.findall(rf"make mistake (?:N=)?{step.number} M=(\w+)", _lesson(step)))
+    named = set(re.findall(rf"make mistake {step.number} M=(\w+)", _lesson(step)))
     try:
         made = mistakes(step.number)
     except WorkshopError as error:

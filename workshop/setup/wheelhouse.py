@@ -150,7 +150,7 @@ def collect(folder: Path, pins: list[Pin], this_machine: bool = False, say=print
     say(
         f"{folder} holds {len(sizes)} wheels, {size / 1e6:,.0f} MB. Install from it on any machine:"
     )
-    say(f"  make step N=1 WHEELHOUSE={shlex.quote(str(folder))}")
+    say(f"  make step 1 WHEELHOUSE={shlex.quote(str(folder))}")
     return size
 
 
