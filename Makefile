@@ -56,7 +56,9 @@ COMMANDS := $(NUMBERED) notebooks handout bench services pause stop psql redis-c
 .PHONY: help install $(COMMANDS)
 
 help: ## print this list
-	@awk -F ': .*## ' '/^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' 'BEGIN { print "Begin with make step 1, and read step01_basic/README.md.\n" } \
+	  /^## / { print "\n" substr($$0, 4) } \
+	  /^[a-z-]+:.* ## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 $(COMMANDS): install
 	@exec $(WORKSHOP) $@
@@ -75,35 +77,46 @@ install: ## install what is needed; with GROUPS=dev, a group more
 	echo "✗ Python 3.11 to 3.14 is needed, not found as $$*: install one, or add PYTHON=/its/path to the command." >&2; \
 	exit 1
 
+## Learn
+
 step: ## serve a step and say what to try: make step 3
-check: ## check your work on a step, or APP=folder: make check 3
 start: ## make your copy of a step in work/, from the step before
-hint: ## the next hint for the first failed check, or CHECK=id
-diff: ## what changes from the step before
-solution: ## the finished step; asks first while your checks fail
-reset: ## start a step again; your old work stays, dated
+check: ## check your work on a step, or APP=folder: make check 3
 watch: ## check again on every save
+hint: ## the next hint for the first failed check, or CHECK=id
+solution: ## the finished step; asks first while your checks fail
+diff: ## what changes from the step before
 mistake: ## list the mistakes of a step; with M=name, serve one
-notebooks: ## open JupyterLab on the notebooks
 notebook: ## open the notebook of one step
-handout: ## write the notebooks as pages to hand out
-bench: ## measure all steps against each other; QUICK=1: a look
+notebooks: ## open JupyterLab on all notebooks
+progress: ## your steps: checks passed, hints used, minutes
+reset: ## start a step again; your old work is kept, with a date
+
+## Measure
+
 load: ## load a step, APP=folder or URL=; C=connections, S=seconds
 compare: ## compare steps, APP=folder, URL=: make compare 2 3
+bench: ## measure all steps against each other; QUICK=1: a look
+
+## Look after the servers
+
 services: ## start PostgreSQL and Valkey; prints an app's settings
-pause: ## let a server hang until make services: SERVICE=valkey
 stop: ## stop PostgreSQL and Valkey; their data is kept
+pause: ## let a server hang until make services: SERVICE=valkey
 psql: ## a PostgreSQL prompt on the shop
 redis-cli: ## a Redis prompt on the cache
 doctor: ## look for what could be wrong on this machine
-progress: ## your steps: checks passed, hints used, minutes
-mark: ## check many learners' work: DIR=folder of submissions
-wheelhouse: ## collect wheels to install without network; THIS=1
 clean: ## stop services, remove caches, .workshop/; never work/
+
+## Teach
+
+mark: ## check many learners' work: DIR=folder of submissions
+handout: ## write the notebooks as pages to hand out
+wheelhouse: ## collect wheels to install without network; THIS=1
 
 wheelhouse: export WHEELHOUSE_GROUPS = $(GIVEN_GROUPS)# a bash in between would lose GROUPS
 
-# Development.
+## Develop
 
 .PHONY: test test-fast test-thorough test-bare lint format lock
 
