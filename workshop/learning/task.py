@@ -74,7 +74,11 @@ def _files(step: Step) -> str:
     files = "\n".join(f"- `{name}`{_novelty(step, name)}" for name in to_edit)
     given = " and ".join(f"`{name}`" for name in step.given)
     ready = f" You got {given} ready-made." if given else ""
-    return f"## Files to edit\n\n{files}\n\nAll other files stay as they are.{ready}"
+    return (
+        f"## Files to edit\n\n{files}\n\n"
+        f"All other files stay as they are.{ready} These are the files of our solution: yours may "
+        "have other new files, because the checks look at the app from outside."
+    )
 
 
 def _novelty(step: Step, name: str) -> str:
@@ -86,11 +90,15 @@ def _novelty(step: Step, name: str) -> str:
 def _checks(step: Step) -> str:
     core = [check for check in step.checks.values() if check.level == "core"]
     production = [check for check in step.checks.values() if check.level != "core"]
-    text = f"## Core checks\n\nThe step is passed once these pass.\n\n{_list(core)}"
+    text = (
+        "## Core checks\n\nYou pass the step once these pass, and the core checks of the steps "
+        f"before still do.\n\n{_list(core)}"
+    )
     if production:
         text += (
             "\n\n## Production checks\n\nThese find what an outage, a race or an attacker would "
-            f"find. Come back for them whenever you like.\n\n{_list(production)}"
+            "find, and the lesson's section “Harden it” is about them. Come back for them whenever "
+            f"you like.\n\n{_list(production)}"
         )
     return text
 
