@@ -4,11 +4,13 @@ import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
+from workshop.cli import serve
 from workshop.cli.learn import _progress_line, hint, progress_, solution
 from workshop.errors import WorkshopError
 from workshop.learning import learner, progress
@@ -167,6 +169,17 @@ def test_step_1_that_is_read_and_checked_leads_to_step_2():
     assert said(progress_).splitlines()[-1] == "Next: make start 2"
     learner.start(step(2))
     assert said(progress_).splitlines()[-1] == "Next: make check 2"
+
+
+def test_a_step_that_is_served_names_the_learners_copy(monkeypatch):
+    served = Mock()
+    monkeypatch.setattr(serve, "serve", served)
+    monkeypatch.setattr("workshop.services.shared", Mock())
+    said(serve.step, N=2)
+    assert not served.call_args.kwargs["after"]
+    learner.start(step(2))
+    said(serve.step, N=2)
+    assert "make step 2 APP=" in served.call_args.kwargs["after"][0]
 
 
 def test_step_is_finished_once_its_core_is_and_stays_so():
