@@ -4,8 +4,8 @@ import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import Mock
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
