@@ -244,6 +244,17 @@ def test_core_and_production_checks_are_listed_apart():
         assert f"- {check.title} (`{check.id}`)" in (core if check.level == "core" else production)
 
 
+def test_task_quotes_what_the_production_checks_ask_for(with_lesson):
+    task = with_lesson(
+        "# Step 3\n\n## The contract\n\n| request |\n\n### Settings\n\n| setting |\n\n"
+        "## Harden it\n\n### What the production checks ask for\n\n| limit |\n\n### Wait\n\nLess.\n"
+    )
+    core, production = task.split("## Production checks")
+    assert "| request |\n\n### Settings\n\n| setting |" in core
+    assert "| limit |" in production
+    assert "Less" not in task
+
+
 def test_links_of_the_lesson_work_in_the_learners_folder(with_lesson):
     task = with_lesson(
         "## The contract\n\n[lease](../docs/glossary.md#lease) [pool](pool.py) [up](#objectives) "

@@ -27,14 +27,16 @@ def task(step: Step) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def section(step: Step, heading: str) -> str:
+def section(step: Step, heading: str, level: int = 2) -> str:
     """The text under a heading of the step's lesson, with links that work in the learner's folder.
 
     It is empty where the lesson has no such heading.
     """
     lesson = step.path / "README.md"
     text = lesson.read_text() if lesson.exists() else ""
-    found = re.search(rf"^## {heading}\n+(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    found = re.search(
+        rf"^{'#' * level} {heading}\n+(.*?)(?=^#{{2,{level}}} |\Z)", text, re.DOTALL | re.MULTILINE
+    )
     quoted = found[1].strip() if found else ""
     return LINK.sub(lambda link: f"]({_from_work(step, link[1])})", quoted)
 
@@ -100,6 +102,8 @@ def _checks(step: Step) -> str:
             "find, and the lesson's section “Harden it” is about them. Come back for them whenever "
             f"you like.\n\n{_list(production)}"
         )
+        if contract := section(step, "What the production checks ask for", level=3):
+            text += f"\n\nThey ask for this:\n\n{contract}"
     return text
 
 
