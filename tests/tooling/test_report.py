@@ -70,6 +70,7 @@ def test_failures_are_whole_with_a_hint_and_passes_are_not(capsys):
         assert text.count(f"✗ {check.title}") == 2  # in the list, and whole
         assert f"got        500 text/html: {id}" in text
         assert check.hints[0].split()[0] in text
+        assert f"\n  id         {id}\n" in text  # by which TASK.md, the lesson and CHECK= name it
     assert text.splitlines()[-1].endswith("passed, 2 failed")
     assert "The next hint" in text
 

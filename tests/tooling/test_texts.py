@@ -261,12 +261,14 @@ def test_glossary_is_in_alphabetical_order_and_names_the_step_of_each_term():
     assert [term for term, text in entries if not re.search(r"\(step \d\)$", text)] == []
 
 
-def test_failure_on_the_front_page_has_the_title_and_the_hint_of_its_check():
+def test_failure_on_the_front_page_has_the_title_the_hint_and_the_id_of_its_check():
     shown = re.search(
-        r"^✗ (.+)\n(?:.+\n)*  hint((?:.+\n)+)```", read(ROOT / "README.md"), re.MULTILINE
+        r"^✗ (.+)\n(?:.+\n)*  hint((?:.+\n)+)  id +(\w+)\n```",
+        read(ROOT / "README.md"),
+        re.MULTILINE,
     )
-    failure = shown[1], " ".join(shown[2].split())
-    known = {(check.title, check.hints[0]) for check in checks_up_to(len(steps()))}
+    failure = shown[1], " ".join(shown[2].split()), shown[3]
+    known = {(check.title, check.hints[0], check.id) for check in checks_up_to(len(steps()))}
     assert failure in known, "README.md shows a failed check that has changed since"
 
 

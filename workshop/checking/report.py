@@ -139,12 +139,12 @@ def alike(failed: Sequence[Outcome]) -> list[list[Outcome]]:
 
 
 def failures(group: Sequence[Outcome]) -> str:
-    """The first of a group of failures that are alike, whole, and how many others there are."""
-    others = len(group) - 1
-    if not others:
-        return failure(group[0])
-    checks = "check fails" if others == 1 else "checks fail"
-    return failure(group[0]) + f"\n{_line('also', f'{others} more {checks} in the same way')}"
+    """The first of a group of failures that are alike, whole, its id, and how many others fail."""
+    lines = [failure(group[0]), _line("id", group[0].check.id)]
+    if others := len(group) - 1:
+        checks = "check fails" if others == 1 else "checks fail"
+        lines.append(_line("also", f"{others} more {checks} in the same way"))
+    return "\n".join(lines)
 
 
 def failure(outcome: Outcome) -> str:
