@@ -127,6 +127,14 @@ CLAIMS = {
     "another aud": lambda f: f.but(aud="another-shop"),
 }
 
+
+def claim_hint(name: str) -> str:
+    """Which hint fits when a token with this case of CLAIMS is accepted."""
+    if name.startswith("no "):
+        return "missing_claim"
+    return "expired" if "exp " in name else "foreign_claim"
+
+
 # Well signed too, with claims that the app would never have written.
 ODD_CLAIMS = {
     "an exp of ten years": lambda f: f.but(exp=now() + 10 * YEAR),

@@ -47,6 +47,8 @@ ODD_LOGINS = {
     "a password of 10,000 letters": {"username": "admin", "password": "p" * 10000},
 }
 
+PADDED = ("a NUL in the password",)  # which scrypt takes for the password itself
+
 # Body, headers, and the status of the answer.
 BAD_LOGINS = {
     "no body": (b"", JSON, 400),

@@ -81,8 +81,8 @@ def expect_orders(app, db, did: str):
     expect(orders == kept, did, got, "a report with the order in it")
 
 
-def expect_report(answer, db, did: str):
-    """The answer is a report, and adds up to what PostgreSQL has now."""
+def expect_report(answer, db, did: str, hint: str = ""):
+    """The answer is a report, and adds up to what PostgreSQL has now; `hint` is for a stale one."""
     expect(answer.status == 200, did, answer, "200")
     body = answer.json()
     known = isinstance(body, dict) and isinstance(body.get("report"), list)
@@ -91,7 +91,7 @@ def expect_report(answer, db, did: str):
     columns = ("orders", "revenue_cents")
     told = tuple(sum(row[column] for row in body["report"]) for column in columns)
     got = f"{amount(told[0], 'order')}, {told[1]} cents; X-Cache: {x_cache(answer)}"
-    expect(told == truth, did, got, f"{truth[0]} orders, {truth[1]} cents")
+    expect(told == truth, did, got, f"{truth[0]} orders, {truth[1]} cents", hint)
 
 
 def x_cache(answer) -> str:

@@ -80,7 +80,8 @@ def test_two_hundred_clients_stay_connected(app):
     try:
         for round in ("first", "second"):
             served = sum(client.sock is not None or round == "first" for client in clients)
-            expect(served == 200, did, f"{served} connections kept after the first", "200")
+            got = f"{served} connections kept after the first"
+            expect(served == 200, did, got, "200", hint="closed")
             for number, client in enumerate(clients, 1):
                 try:
                     timed_get(client)
@@ -99,12 +100,28 @@ def test_order_survives_sigterm(launch, db, product, services):
     did = "an order is in flight and a client sits idle, then SIGTERM"
     with held_order(app, db, product, services) as order:
         app.server.process.send_signal(signal.SIGTERM)
-        time.sleep(1.5)  # longer than the second that gevent's own stop() gives
+        # For longer than the second that gevent's own stop() gives.
+        seconds = seconds_until_it_ends(app, 1.5)
     answer = order()
-    expect(answer and answer.status == 201, did, answer or "no answer", "201 for the order")
-    ended = eventually(lambda: app.server.process.poll() is not None, 10)
+    end = "" if seconds is None else f"; the process ended {seconds:.1f} s after SIGTERM"
+    expect(
+        answer and answer.status == 201,
+        did,
+        f"{answer or 'no answer'}{end}",
+        "201 for the order, and only then the end of the process",
+        hint="ended_too_soon" if end else "",
+    )
+    ended = seconds_until_it_ends(app, 10) is not None
     idle.close()
-    expect(ended, did, "a process that still runs", "the process ends within 5 s")
+    got = "a process that still runs"
+    expect(ended, did, got, "the process ends within 5 s", hint="never_ends")
+
+
+def seconds_until_it_ends(app, patience: float) -> float | None:
+    """How long the app's process still runs; None if it runs on."""
+    started = time.monotonic()
+    ended = eventually(lambda: app.server.process.poll() is not None, patience)
+    return time.monotonic() - started if ended else None
 
 
 def test_half_a_request_holds_nobody(app):
@@ -178,14 +195,15 @@ def test_slow_request_is_cut_off(launch):
             client.send(SLOW[what])
         did = f"a client that sends {DRIPPING}, with REQUEST_TIMEOUT=0.5"
         cut = is_cut_while_dripping(clients[DRIPPING])
-        expect(cut, did, "still connected after 5 s", "cut off")
+        expect(cut, did, "still connected after 5 s", "cut off", hint="drips")
         for what, client in clients.items():
             did = f"a client that sends {what}, with REQUEST_TIMEOUT=0.5"
             expect(client.is_ended(), did, "still connected after 1 s and more", "cut off")
     did = "GET /async, which takes 1 s, with REQUEST_TIMEOUT=0.5"
     with rawhttp.Connection(app, timeout=6) as other:
         answer = other.send(rawhttp.GET.replace(b"/", b"/async", 1)).reply()
-    expect(answer and answer.status == 200, did, answer or "no answer", "200")
+    got = answer or "no answer"
+    expect(answer and answer.status == 200, did, got, "200", hint="slow_answer")
 
 
 def is_cut_while_dripping(client) -> bool:
@@ -264,7 +282,8 @@ def test_draining_ends_kept_connections(launch, db, product, services):
         with held_order(app, db, product, services) as order:
             app.server.process.send_signal(signal.SIGTERM)
             refused = eventually(lambda: first_answer(app, 1) is None, 5)
-            expect(refused, did, "a new client was answered", "no new connection is accepted")
+            got = "a new client was answered"
+            expect(refused, did, got, "no new connection is accepted", hint="new_clients")
             last = kept.send(rawhttp.GET).reply()
             told = last is None or last.headers.get("Connection", "").lower() == "close"
             expect(told, did, "another answer without Connection: close", "Connection: close")

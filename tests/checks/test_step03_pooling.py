@@ -20,18 +20,20 @@ def test_connections_are_capped(app, db, product, locked):
         most = max(len(backends(app, db)) for _ in pause(1))
     answers = counts(orders.answers())
     got = f"{amount(most, 'connection')} to PostgreSQL"
-    expect(reached, did, got, f"{CAPACITY} of them")
+    expect(reached, did, got, f"{CAPACITY} of them", hint="too_few")
     expect(most <= CAPACITY, did, got, f"{CAPACITY} at the most")
     expect(
         answers == f"{CLIENTS} × 201",
         f"{did}, then unlocked it",
         answers,
         f"{CLIENTS} × 201: who waited for a connection gets one",
+        hint="not_served",
     )
     eventually(lambda: len(backends(app, db)) <= 10)
     left = len(backends(app, db))
     got = f"{amount(left, 'connection')} open"
-    expect(left == 10, f"{did}, and all have their answers", got, "10 kept for the next")
+    did += ", and all have their answers"
+    expect(left == 10, did, got, "10 kept for the next", hint="not_kept")
 
 
 CLIENTS = 100
@@ -99,7 +101,7 @@ def test_full_pool_is_a_503(hurried, db, product, locked):
         unwaited = hurried.get("/")
     answers = counts(orders.answers())
     expect(holding, did, "fewer than that in PostgreSQL", f"{CAPACITY} that wait for a locked row")
-    expect(answer, did, "no answer within 5 s", "503 after 1 s")
+    expect(answer, did, "no answer within 5 s", "503 after 1 s", hint="waits_too_long")
     expect_503(answer, did)
     expect(unwaited.status == 200, "the pool is full, then GET /", unwaited, "200")
     expect(answers == f"{CAPACITY} × 201", "unlocked the row", answers, f"{CAPACITY} × 201")
@@ -214,4 +216,5 @@ def expect_503(answer: Answer | None, did: str) -> None:
     got = f"status {answer.status}" if answer else "no answer"
     expect(answer and answer.status == 503, did, got, "503")
     retry = answer.headers.get("Retry-After", "")
-    expect(retry.isdigit(), did, f"Retry-After: {retry or '(none)'}", "Retry-After: seconds")
+    got = f"Retry-After: {retry or '(none)'}"
+    expect(retry.isdigit(), did, got, "Retry-After: seconds", hint="retry_after")

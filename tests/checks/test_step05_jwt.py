@@ -17,6 +17,7 @@ from forging import (
     ODD_CLAIMS,
     Forge,
     authorization,
+    claim_hint,
     now,
     read,
 )
@@ -27,6 +28,7 @@ from logins import (
     BAD_LOGINS,
     JSON,
     ODD_LOGINS,
+    PADDED,
     QUICK,
     WRONG,
     WRONG_LOGINS,
@@ -99,6 +101,7 @@ def test_login_gives_a_token(app, db, costly):
         "POST /login as admin",
         answer,
         '200 with {"token": …, "token_type": "Bearer", "expires_in": …}',
+        hint="keys" if "token" in body else "",
     )
     cookie = answer.headers.get("Set-Cookie", "").partition("=")[0]
     expect(
@@ -195,7 +198,8 @@ def test_token_is_needed(app, db, product):
     )
     for path in ("/", "/async", f"/products/{product['id']}", f"/quote/{product['id']}", "/data"):
         answer = app.get(path)
-        expect(answer.status == 200, f"GET {path} without a token", answer, "200: it stays open")
+        did = f"GET {path} without a token"
+        expect(answer.status == 200, did, answer, "200: it stays open", hint="closed")
 
 
 def test_odd_authorization_is_a_401(app, product):
@@ -268,7 +272,10 @@ def test_forged_token_is_a_401(app, forge, product):
 
 
 def test_claims_are_verified(app, forge, product):
-    expect_each(CLAIMS, lambda name, make: expect_not_believed(app, forge, product, name, make))
+    def refused(name, make):
+        expect_not_believed(app, forge, product, name, make, hint=claim_hint(name))
+
+    expect_each(CLAIMS, refused)
 
 
 def test_odd_claims_are_a_401(app, forge, product):
@@ -394,11 +401,14 @@ def test_guesses_are_throttled(launch, redis):
         f"{did}, LOGIN_WINDOW=600",
         f"Retry-After: {retry}",
         "Retry-After: the seconds until the window ends",
+        hint="retry_after",
     )
     right = app.post("/login", ADMIN)
-    expect(right.status == 429, f"{did}, then with the right one", right, "429: it may be a guess")
+    did_right = f"{did}, then with the right one"
+    expect(right.status == 429, did_right, right, "429: it may be a guess", hint="right_one")
     other = app.post("/login", ALICE)
-    expect(other.status == 200, f"{did}, as admin, then as alice with the right one", other, "200")
+    did_other = f"{did}, as admin, then as alice with the right one"
+    expect(other.status == 200, did_other, other, "200", hint="other_user")
     endless = [key.decode() for key in redis.scan_iter() if redis.ttl(key) < 0]
     expect(not endless, did, f"keys in Redis that never expire: {endless}", "an expiry on each")
     for key in redis.scan_iter():  # so the window ends now
@@ -677,26 +687,27 @@ def expect_no_login(app, redis, name: str, body: dict) -> None:
     redis.flushdb()  # Other failed logins don't count here.
     did = f"POST /login with {name}"
     answer = app.post("/login", content=json.dumps(body), headers=JSON)
-    expect_refused(answer, did, challenge=False)
+    expect_refused(answer, did, challenge=False, hint="padded" if name in PADDED else "")
     expected = 'the same {"message": "Invalid credentials"} whatever is wrong'
-    expect(answer.json() == {"message": "Invalid credentials"}, did, answer, expected)
+    same = answer.json() == {"message": "Invalid credentials"}
+    expect(same, did, answer, expected, hint="message")
 
 
-def expect_not_believed(app, forge, product, name: str, make) -> None:
+def expect_not_believed(app, forge, product, name: str, make, hint: str = "") -> None:
     """A well signed token whose claims are not acceptable leads nowhere."""
-    expect_nobody(app, product, f"a signed token with {name}", f"Bearer {make(forge)}")
+    expect_nobody(app, product, f"a signed token with {name}", f"Bearer {make(forge)}", hint)
 
 
-def expect_nobody(app, product, what: str, value) -> None:
+def expect_nobody(app, product, what: str, value, hint: str = "") -> None:
     """Whoever comes with this Authorization is nobody, on every route that wants to know."""
-    headers = authorization(value)
+    options = {"headers": authorization(value)}
     body = {"product_id": product["id"], "quantity": 1}
-    expect_refused(app.get("/me", headers=headers), f"GET /me with {what}")
-    expect_refused(app.get("/orders/1", headers=headers), f"GET /orders/1 with {what}")
-    expect_refused(app.post("/orders", body, headers=headers), f"POST /orders with {what}")
+    expect_refused(app.get("/me", **options), f"GET /me with {what}", hint=hint)
+    expect_refused(app.get("/orders/1", **options), f"GET /orders/1 with {what}", hint=hint)
+    expect_refused(app.post("/orders", body, **options), f"POST /orders with {what}", hint=hint)
 
 
-def expect_refused(answer, did: str, challenge: bool = True) -> None:
+def expect_refused(answer, did: str, challenge: bool = True, hint: str = "") -> None:
     """401 with a sentence, and with the challenge that tells a client what to bring."""
     body = answer.json() if isinstance(answer.json(), dict) else {}
     expect(
@@ -704,6 +715,7 @@ def expect_refused(answer, did: str, challenge: bool = True) -> None:
         did,
         "a token" if "token" in body else answer,
         '401 with {"message": a sentence}',
+        hint if answer.status == 200 else "",
     )
     given = answer.headers.get("WWW-Authenticate", "(none)")
     expect(

@@ -272,7 +272,7 @@ if __name__ == "__main__":
 
 
 def test_a_killed_command_leaves_no_servers_behind():
-    process = check("2", start_new_session=True)
+    process = check("2", "--app", str(step(2).path), start_new_session=True)
     for line in process.stdout:
         if "✓" in line:
             break

@@ -106,8 +106,8 @@ def _checks(step: Step) -> Iterator[str]:
         if len(set(check.hints)) < HINTS:
             yield f"{described}: {check.id} needs {HINTS} different hints."
         for needed in check.needs:
-            if needed not in step.checks or step.checks[needed].level != "core":
-                yield f"{described}: {check.id} needs {needed}, which is no core check of the step."
+            if needed not in step.checks or (check.level, step.checks[needed].level) == LEVELS:
+                yield f"{described}: {check.id} can't need {needed}, of another step or level."
     yield from _hints(step, described)
     written = _test_functions(step)
     for name in sorted(written - set(step.checks)):
