@@ -12,6 +12,7 @@ import pytest
 import rawhttp
 from blackbox import SUPPLIER, Request, counts, eventually, expect
 from locks import held_order
+from tables import expect_each
 from usage import memory, open_files, threads
 
 
@@ -164,7 +165,7 @@ def test_upgrade_request_is_answered(app, product, headers):
 
 
 def test_connection_close_is_obeyed(app):
-    for value in ("close", "Close"):
+    def obeyed(value, _):
         did = f"two requests on one connection, the second with Connection: {value}"
         with rawhttp.Connection(app, timeout=5) as client:
             first = client.send(rawhttp.GET).reply()
@@ -172,9 +173,11 @@ def test_connection_close_is_obeyed(app):
             expect(first and second, did, "one answer", "two answers")
             expect(client.is_ended(), did, "a connection that stays open", "the server hangs up")
 
+    expect_each(dict.fromkeys(("close", "Close")), obeyed)
+
 
 def test_malformed_request_is_refused(app):
-    for what, data in (rawhttp.MALFORMED_HEADS | rawhttp.MALFORMED_BODIES).items():
+    def refused(what, data):
         did = f"sent a request with {what}, and one more behind it"
         with rawhttp.Connection(app, timeout=3) as client:
             statuses = [reply.status for reply in client.send(data + rawhttp.GET).replies()]
@@ -184,6 +187,8 @@ def test_malformed_request_is_refused(app):
             expect(good <= may_be_good, did, got, "400, or no answer")
             expect(500 not in statuses, did, got, "400, or no answer")
             expect(client.is_ended(1), did, f"{got}, and no end of the connection", "a hang-up")
+
+    expect_each(rawhttp.MALFORMED_HEADS | rawhttp.MALFORMED_BODIES, refused)
     expect(first_answer(app, 5) is not None, "GET / after all that", "no answer", "200")
 
 
@@ -196,9 +201,12 @@ def test_slow_request_is_cut_off(launch):
         did = f"a client that sends {DRIPPING}, with REQUEST_TIMEOUT=0.5"
         cut = is_cut_while_dripping(clients[DRIPPING])
         expect(cut, did, "still connected after 5 s", "cut off", hint="drips")
-        for what, client in clients.items():
+
+        def cut_off(what, client):
             did = f"a client that sends {what}, with REQUEST_TIMEOUT=0.5"
             expect(client.is_ended(), did, "still connected after 1 s and more", "cut off")
+
+        expect_each(clients, cut_off)
     did = "GET /async, which takes 1 s, with REQUEST_TIMEOUT=0.5"
     with rawhttp.Connection(app, timeout=6) as other:
         answer = other.send(rawhttp.GET.replace(b"/", b"/async", 1)).reply()

@@ -185,10 +185,13 @@ def test_login_takes_the_same_time(app, costly):
 
 def test_token_is_needed(app, db, product):
     order = {"product_id": product["id"], "quantity": 1}
-    expect_refused(app.get("/me"), "GET /me without a token")
-    expect_refused(app.post("/orders", order), "POST /orders without a token")
-    for path in ("/orders/1", "/orders/10", "/orders/999999999"):
-        expect_refused(app.get(path), f"GET {path} without a token")
+    reads = ("GET /me", "GET /orders/1", "GET /orders/10", "GET /orders/999999999")
+    protected = {"POST /orders": {"json": order}} | {name: {} for name in reads}
+
+    def refused(name, options):
+        expect_refused(app.request(*name.split(), **options), f"{name} without a token")
+
+    expect_each(protected, refused)
     stock = db.value("SELECT stock FROM products WHERE id = %s", product["id"])
     expect(
         stock == 1000,
@@ -196,10 +199,14 @@ def test_token_is_needed(app, db, product):
         f"{amount(stock, 'item')} left",
         "1000, as before",
     )
-    for path in ("/", "/async", f"/products/{product['id']}", f"/quote/{product['id']}", "/data"):
+
+    def stays_open(path, _):
         answer = app.get(path)
         did = f"GET {path} without a token"
         expect(answer.status == 200, did, answer, "200: it stays open", hint="closed")
+
+    paths = "/", "/async", f"/products/{product['id']}", f"/quote/{product['id']}", "/data"
+    expect_each(dict.fromkeys(paths), stays_open)
 
 
 def test_odd_authorization_is_a_401(app, product):
@@ -242,7 +249,7 @@ def test_no_other_way_leads_in(app, db, product):
     expect_each(cases, kept_out)
     more = db.value("SELECT count(*) FROM orders") - placed
     did = "POST /orders with a token anywhere but in the Authorization header"
-    expect(more == 0, did, f"{more} orders were placed", "none")
+    expect(more == 0, did, f"{amount(more, 'order')} placed", "none")
 
 
 def test_bad_token_is_named_in_the_challenge(app):
@@ -257,9 +264,12 @@ def test_bad_token_is_named_in_the_challenge(app):
 
 def test_scheme_may_be_in_any_case(app):
     token = app.authorization()["Authorization"].removeprefix("Bearer ")
-    for scheme in ("Bearer", "bearer", "BEARER"):
+
+    def believed(scheme, _):
         answer = app.get("/me", headers={"Authorization": f"{scheme} {token}"})
         expect(answer.status == 200, f"GET /me, the scheme written {scheme}", answer, "200")
+
+    expect_each(dict.fromkeys(("Bearer", "bearer", "BEARER")), believed)
 
 
 def test_forged_token_is_a_401(app, forge, product):
@@ -321,7 +331,8 @@ def test_order_belongs_to_its_customer(app, db, product):
     expect(own.status == 200, "GET /orders/<id> as alice, who placed it", own, "200")
     none = app.get("/orders/999999999", headers=app.authorization())
     nobodys = db.value("SELECT min(id) FROM orders WHERE customer IS NULL")
-    for whose, number in {"alice's": id, "nobody's": nobodys}.items():
+
+    def hidden(whose, number):
         answer = app.get(f"/orders/{number}", headers=app.authorization())
         expect(
             (answer.status, answer.body) == (404, none.body),
@@ -329,6 +340,8 @@ def test_order_belongs_to_its_customer(app, db, product):
             answer,
             "404, as for an order that does not exist",
         )
+
+    expect_each({"alice's": id, "nobody's": nobodys}, hidden)
 
 
 def test_key_belongs_to_its_customer(app, db, product):
@@ -437,7 +450,7 @@ def test_guesses_at_two_processes_are_counted(launch, redis):
     apps = launch(**STRICT), launch(**STRICT | {"JWT_SECRET": JWT_SECRET})
     did = "POST /login with wrong passwords, at two processes in turn, LOGIN_ATTEMPTS=3"
     statuses = [apps[number % 2].post("/login", WRONG).status for number in range(6)]
-    keys = f"; {redis.dbsize() or 'no'} keys in Redis"
+    keys = f"; {amount(redis.dbsize(), 'key')} in Redis"
     expect(statuses == [401] * 3 + [429] * 3, did, f"{statuses}{keys}", "401 three times, then 429")
 
 
@@ -575,7 +588,7 @@ def test_secret_is_not_in_the_code(launch):
     answer = fresh_token(another, asked=app)[1]
     expect_refused(answer, f"{did}, asked the first with a token of the second")
     lines = [line for line in app.server.output().splitlines() if "JWT_SECRET" in line]
-    got = f"{len(lines)} lines about it in the output"
+    got = f"{amount(len(lines), 'line')} about it in the output"
     expect(len(lines) == 1, did, got, "one warning", hint="one_warning")
 
 
@@ -668,7 +681,8 @@ def test_misframed_login_stays_out_of_the_log(app, what):
     expect(statuses.isdisjoint({200, 404, 500}), did, statuses, "400, 401, or no answer")
     token_of(app, ALICE)
     said = [line for line in app.server.output().splitlines() if password in line]
-    expect(not said, did, f"{len(said)} lines of output with the password", "none")
+    got = f"{amount(len(said), 'line')} of output with the password"
+    expect(not said, did, got, "none")
 
 
 def expect_sentence(output: str, secret: str, did: str) -> None:
