@@ -106,6 +106,13 @@ def test_failures_that_are_alike_are_told_once():
     assert f"{len(checks) - 1} more checks fail in the same way" in report.failures(groups[0])
 
 
+def test_the_error_of_an_app_is_shown_to_its_end():
+    trace = ["app.py, line 3, in index", "    raise " + 80 * "x", "ValueError: " + 30 * "word "]
+    text = report.failure(Outcome(checks_up_to(2)[0], False, MESSAGE, trace=trace))
+    assert text.count("word") == 30
+    assert max(map(len, click.unstyle(text).splitlines()[1:])) <= report.WIDTH
+
+
 def test_very_many_failures_are_not_all_told_whole(capsys):
     text = shown(5, capsys, [check.id for check in checks_up_to(5)])
     assert text.count("\n  did  ") == report.WHOLE

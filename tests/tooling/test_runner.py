@@ -14,8 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
-from blackbox import eventually
+from blackbox import CheckFailed, eventually, expect
 from leftovers import gone
+from tables import expect_each
 
 from workshop.checking import flakiness, leftovers, marking, runner
 from workshop.checking.mistakes import apply, mistake
@@ -175,6 +176,26 @@ def test_an_app_that_crashes_with_one_setting_only_fails_the_checks_that_give_it
     assert not heard.crashes
 
 
+@pytest.mark.parametrize(
+    "line, error",
+    [
+        ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
+        ("from flask import Flusk", "ImportError: cannot import name 'Flusk' from 'flask'"),
+        ("SECRET = os.environ['NOT_SET']", "KeyError: 'NOT_SET'"),
+    ],
+)
+def test_a_crash_at_start_names_its_place(app, line, error):
+    (app / "server.py").write_text(f"import os\n\n{line}\n")
+    heard = Heard()
+    outcomes = runner.run(2, app, checks("waits_overlap", "root_tells_the_step"), heard)
+    assert [outcome.crashed for outcome in outcomes] == [True, True]
+    assert len(heard.crashes) == 1
+    place, code, said = heard.crashes[0].trace
+    assert place == "server.py, line 3, in <module>"
+    assert code.strip() == line
+    assert said.startswith(error)
+
+
 @pytest.mark.parametrize("last", ["", "raise SystemExit(0)\n"])
 def test_an_app_that_ends_without_a_word_says_so(app, last):
     (app / "server.py").write_text(last)
@@ -184,13 +205,46 @@ def test_an_app_that_ends_without_a_word_says_so(app, last):
     assert "printed nothing" in outcome.message
 
 
-def test_a_500_shows_where_the_app_raised(app):
+@pytest.mark.parametrize(
+    "line, file, place, error",
+    [
+        ("1 / 0", "app.py", "in index", "ZeroDivisionError: division by zero"),
+        ("import lazy", "lazy.py", "line 2", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_500_shows_where_the_app_raised(app, line, file, place, error):
     source = (app / "app.py").read_text()
-    (app / "app.py").write_text(source.replace("def index():\n", "def index():\n    1 / 0\n"))
+    (app / "app.py").write_text(source.replace("def index():\n", f"def index():\n    {line}\n"))
+    (app / "lazy.py").write_text("import flask\nVALUE = = 1\n")
     (outcome,) = runner.run(2, app, checks("root_tells_the_step"))
-    assert outcome.trace[0].startswith("app.py, line ")
-    assert outcome.trace[0].endswith("in index")
-    assert outcome.trace[-1] == "ZeroDivisionError: division by zero"
+    assert not outcome.crashed
+    assert outcome.trace[0].startswith(f"{file}, line ")
+    assert outcome.trace[0].endswith(place)
+    assert outcome.trace[-1] == error
+
+
+def test_a_failure_has_the_hint_of_what_failed_and_makes_other_passes_say_nothing(tmp_path):
+    """Without draining an order is lost; that a restart waits for no idle client means nothing."""
+    broken = apply(mistake(2, "no_draining"), tmp_path / "step02_gevent")
+    wanted = checks("restart_waits_for_no_idle_client", "order_survives_sigterm")
+    restart, order = runner.run(2, broken, wanted)
+    assert "; the process ended 0." in order.message
+    assert order.hint == "ended_too_soon"
+    assert (restart.waits_for, restart.counts_as_passed) == (order.check, False)
+
+
+@pytest.mark.fast
+def test_a_table_of_cases_fails_with_its_first_failure_and_the_names_of_the_others():
+    def check(name, is_right):
+        expect(is_right, f"tried {name}", "nothing", "something", hint="empty")
+
+    with pytest.raises(CheckFailed) as failure:
+        expect_each({"a": True, "b": False, "c": True, "d": False}, check)
+    assert str(failure.value) == (
+        "did: tried b\ngot: nothing\nexpected: something\nalso: 1 more case: d"
+    )
+    assert failure.value.hint == "empty"
+    expect_each({"a": True}, check)
 
 
 def test_the_last_traceback_is_read_from_its_innermost_own_line(tmp_path):

@@ -109,12 +109,29 @@ def test_a_save_is_checked_and_keys_are_heard(terminal, app):
 
 def test_an_app_that_does_not_start_is_one_failure_with_its_place(terminal, app):
     (app / "app.py").write_text("import flask\n\ndef broken(:\n    pass\n")
-    screen = terminal.until(r"(?s)The app doesn't start.*q: quit").rpartition("\033[2J")[2]
+    screens = terminal.until(r"(?s)The app doesn't start.*q: quit").split("\033[2J")
+    first = next(screen for screen in screens if "The app doesn't start" in screen)
+    assert "q: quit" not in first  # shown before the run has stopped the app and its servers
+    screen = screens[-1]
     assert "app.py, line 3" in screen
     assert screen.count("✗") == 1
     assert "  hint  " not in screen.replace("h: hint", "")
     terminal.press("q")
     assert terminal.end() == 0
+
+
+def test_many_failures_leave_the_first_one_on_the_screen(monkeypatch, capsys):
+    """The others are listed as far as there is room for them."""
+    checks = runner.in_order(2)
+    watching = watch.Watch(step(2), step(2).path)
+    failures = [Outcome(check, False, "did: this\ngot: that\nexpected: more") for check in checks]
+    watching._outcomes, watching._total = failures, len(failures)
+    monkeypatch.setattr(watch, "get_terminal_size", lambda: os.terminal_size((80, 24)))
+    watching._draw(done=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 24
+    assert sum("✗" in line for line in lines[2:]) > 3
+    assert any(re.search(r"✗ … and \d+ more", line) for line in lines)
 
 
 @pytest.mark.thorough  # it waits for a whole run of the checks on an app that fails many

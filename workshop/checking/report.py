@@ -157,7 +157,8 @@ def failure(outcome: Outcome) -> str:
     lines = [_line(part[0], part[1] if len(part) > 1 else "") for part in parts]
     if outcome.trace:
         lines.append(f"  {'error':<11}{outcome.trace[0]}")
-        lines += [f"{INDENT}{line}"[:WIDTH] for line in outcome.trace[1:]]
+        lines += [f"{INDENT}{line}"[:WIDTH] for line in outcome.trace[1:-1]]
+        lines.append(_line("", outcome.trace[-1]))
     if not outcome.crashed:
         lines.append(_line("hint", outcome.check.hints_about(outcome.hint)[0]))
     return "\n".join([title, *lines])
