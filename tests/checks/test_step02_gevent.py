@@ -296,7 +296,8 @@ def test_draining_ends_kept_connections(launch, db, product, services):
             told = last is None or last.headers.get("Connection", "").lower() == "close"
             expect(told, did, "another answer without Connection: close", "Connection: close")
         answer = order()
-    expect(answer and answer.status == 201, did, answer or "no answer", "201 for the order")
+    got = answer or "no answer"
+    expect(answer and answer.status == 201, did, got, "201 for the order", hint="order_lost")
 
 
 def test_restart_waits_for_no_idle_client(launch):
@@ -319,7 +320,8 @@ def test_graceful_timeout_is_a_bound(launch, db, product, services):
         ended = eventually(lambda: app.server.process.poll() is not None, 10)
         expect(ended, did, "a process that runs 10 s later", "it ends after half a second")
     code = app.server.process.returncode
-    expect(code == 0, did, f"exit code {code}", "0: it ended by itself")
+    got = f"exit code {code}"
+    expect(code == 0, did, got, "0: it ended by itself", hint="killed" if code < 0 else "")
 
 
 def first_answer(app, timeout: float) -> float | None:

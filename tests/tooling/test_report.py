@@ -171,6 +171,18 @@ def test_the_hint_is_that_of_the_expectation_that_failed():
         assert "Look at the clock." not in text
 
 
+def test_what_is_made_ready_takes_a_line_of_its_own(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    check = in_order(2)[0]
+    printed = report.Report(step(2), Target.of(ROOT / "work" / "x"), [check])
+    printed.on_start(check)
+    printed.log("Starting Valkey …")
+    lines = re.split(r"\r(?:\033\[K)?|\n", capsys.readouterr().out)
+    running = f"  … {check.title}"
+    shown = [line for line in lines if line]
+    assert shown == [f"Step 2: {step(2).title}", running, "Starting Valkey …", running]
+
+
 def test_other_cases_are_named_until_that_is_too_much():
     assert with_other_cases("did: x", []) == "did: x"
     assert (

@@ -40,7 +40,8 @@ class Report(Observer):
         click.echo(f"Checking {name} against step {self.step.number} ({len(self.checks)} checks)")
 
     def log(self, text: str) -> None:
-        click.echo(text)
+        click.echo(f"{_back()}{text}")
+        self._show_progress()
 
     def on_start(self, check: Check) -> None:
         self._started.add(check.id)
@@ -82,8 +83,7 @@ class Report(Observer):
         check = outcome.check
         self._head(check)
         if self._takes_a_line(check):
-            back = "\r\033[K" if sys.stdout.isatty() else ""
-            click.echo(f"{back}  {mark(outcome)} {check.title}")
+            click.echo(f"{_back()}  {mark(outcome)} {check.title}")
         else:
             click.echo(mark(outcome), nl=False)
             self._line_is_open = True
@@ -95,7 +95,7 @@ class Report(Observer):
         check = self.checks[self._printed]
         if check.id in self._started and self._takes_a_line(check):
             self._head(check)
-            click.echo(f"\r\033[K  … {check.title}", nl=False)
+            click.echo(f"{_back()}  … {check.title}", nl=False)
 
     def _takes_a_line(self, check: Check) -> bool:
         return check.step == self.step.number or check.id in self.failed
@@ -118,6 +118,11 @@ class Report(Observer):
         if self._line_is_open:
             click.echo()
         self._line_is_open = False
+
+
+def _back() -> str:
+    """Takes back the line of the check that runs, where the terminal shows one."""
+    return "\r\033[K" if sys.stdout.isatty() else ""
 
 
 def mark(outcome: Outcome) -> str:
