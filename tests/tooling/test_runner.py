@@ -233,6 +233,23 @@ def test_a_failure_has_the_hint_of_what_failed_and_makes_other_passes_say_nothin
     assert (restart.waits_for, restart.counts_as_passed) == (order.check, False)
 
 
+def test_an_app_that_refuses_every_login_earns_nothing_by_it(tmp_path):
+    app = shutil.copytree(step(5).path, tmp_path / "step05_jwt")
+    source = (app / "app.py").read_text()
+    login = "return auth.login(username, password)"
+    assert login in source
+    (app / "app.py").write_text(source.replace(login, 'abort(401, "Invalid credentials")'))
+    wanted = checks(
+        "wrong_login_is_a_401", "odd_login_is_a_401", "token_is_needed",
+        "login_takes_the_same_time", "stored_hash_is_no_password", "login_gives_a_token",
+        "password_is_looked_up_each_time",
+    )  # fmt: skip
+    outcomes = runner.run(5, app, wanted)
+    assert [outcome.check.id for outcome in outcomes if outcome.counts_as_passed] == []
+    assert all(outcome.passed and outcome.waits_for for outcome in outcomes[:4])
+    assert not any(outcome.passed for outcome in outcomes[4:])
+
+
 @pytest.mark.fast
 def test_a_table_of_cases_fails_with_its_first_failure_and_the_names_of_the_others():
     def check(name, is_right):
