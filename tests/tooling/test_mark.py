@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -140,6 +141,16 @@ def test_work_that_hangs_is_stopped_and_fails_every_check(tmp_path):
     found = marking.mark_one(step(1), tmp_path / "hangs", limit=10, only=ONLY)
     assert len(found.failing) == len(ONLY)
     assert found.notes == ["was stopped after 10 s"]
+
+
+def test_a_pass_that_says_nothing_yet_earns_nothing(tmp_path):
+    app = shutil.copytree(step(5).path, tmp_path / "refuses")
+    source = (app / "app.py").read_text()
+    login = "return auth.login(username, password)"
+    (app / "app.py").write_text(source.replace(login, 'abort(401, "Invalid credentials")'))
+    only = [step(5).checks[id] for id in ("wrong_login_is_a_401", "stored_hash_is_no_password")]
+    found = marking.mark_one(step(5), app, only=only)
+    assert found.row()[2] == "0 of 2"
 
 
 def test_dropped_tables_fail_the_one_who_dropped_them(marks):

@@ -207,7 +207,7 @@ def main(request: str) -> None:
     helpers = _adopt_strays()
     try:
         outcomes = runner.run(number, Path(app), checks, notes, lanes=1, limit=limit)
-        failing = [outcome.check.id for outcome in outcomes if not outcome.passed]
+        failing = [o.check.id for o in outcomes if not o.passed or o.waits_for]
         if broken := [o for o in outcomes if not o.passed | o.by_assertion | o.crashed]:
             ran = len(broken) < len(outcomes)
             notes.on_warning(f"{len(broken)} checks broke: {broken[0].message}")
