@@ -34,7 +34,7 @@ def shown(number: int, capsys, failed=(), failed_before=(), order=lambda outcome
 def test_report_ends_with_the_counts_and_fits_80_columns(number, capsys):
     text = shown(number, capsys)
     total = len(checks_up_to(number))
-    assert text.splitlines()[-1] == f"{total} passed, 0 failed"
+    assert text.splitlines()[-1].startswith(f"{total} passed, 0 failed (step {number}: core ")
     assert max(map(len, text.splitlines())) <= report.WIDTH
 
 
@@ -50,16 +50,17 @@ def test_outcomes_that_come_in_any_order_are_reported_in_one(capsys):
 
 
 def test_core_comes_before_production_and_what_failed_last_time_before_both(capsys):
-    failed = [list(step(2).checks)[-1], "report_adds_up"]
+    failed = [list(step(2).checks)[0], list(step(2).checks)[-1]]
     lines = shown(2, capsys, failed_before=failed).splitlines()
     heads = [line for line in lines if not line.startswith(" ") and line][1:]
-    assert heads[0] == "Failed last time"
-    assert [heads[1], heads[2]] == [
-        f"Step 2: {step(2).title}{end}" for end in ("", ", for production")
+    assert heads[:4] == [
+        f"{what}{end}"
+        for what in ("Failed last time", f"Step 2: {step(2).title}")
+        for end in ("", ", for production")
     ]
-    assert {line.strip("✓ ") for line in lines[2:4]} == {
-        c.title for c in checks_up_to(2) if c.id in failed
-    }
+    assert [lines[2].strip("✓ "), lines[4].strip("✓ ")] == [
+        c.title for id in failed for c in checks_up_to(2) if c.id == id
+    ]
 
 
 def test_failures_are_whole_with_a_hint_and_passes_are_not(capsys):
@@ -71,8 +72,19 @@ def test_failures_are_whole_with_a_hint_and_passes_are_not(capsys):
         assert f"got        500 text/html: {id}" in text
         assert check.hints[0].split()[0] in text
         assert f"\n  id         {id}\n" in text  # by which TASK.md, the lesson and CHECK= name it
-    assert text.splitlines()[-1].endswith("passed, 2 failed")
+    assert "passed, 2 failed (step 2: core 2 of 4, " in text.splitlines()[-1]
     assert "The next hint" in text
+
+
+def test_what_failed_for_production_is_whole_once_the_core_passes(capsys):
+    core, *_, production = step(2).checks
+    both = shown(2, capsys, [core, production])
+    assert f"got        500 text/html: {core}" in both
+    assert f"got        500 text/html: {production}" not in both
+    assert "… and 1 production check, marked ✗ above. The core comes first." in both
+    later = shown(2, capsys, [production])
+    assert f"got        500 text/html: {production}" in later
+    assert "The core of step 2 passes. This is left for production:" in later
 
 
 def test_a_failure_of_an_earlier_step_is_marked_in_its_line_and_told_whole(capsys):
@@ -116,7 +128,8 @@ def test_the_error_of_an_app_is_shown_to_its_end():
 def test_very_many_failures_are_not_all_told_whole(capsys):
     text = shown(5, capsys, [check.id for check in checks_up_to(5)])
     assert text.count("\n  did  ") == report.WHOLE
-    assert f"… and {len(checks_up_to(5)) - report.WHOLE} more" in text
+    core = [check for check in checks_up_to(5) if check.level == "core"]
+    assert f"… and {len(core) - report.WHOLE} more, marked ✗" in text
 
 
 def test_titles_fit_a_line():
@@ -156,7 +169,7 @@ def test_a_pass_that_says_nothing_yet_is_neither_passed_nor_failed(capsys, tmp_p
     lines = click.unstyle(capsys.readouterr().out).splitlines()
     assert f"  ○ {refused.title}" in lines
     assert f"Not reached yet: {refused.title}" in lines
-    assert lines[-1] == f"{len(rest)} passed, 1 failed, 1 not reached yet"
+    assert lines[-1].startswith(f"{len(rest)} passed, 1 failed, 1 not reached yet (")
     junit.write(outcomes, tmp_path / "report.xml")
     assert f"not reached yet: {login.id} fails" in (tmp_path / "report.xml").read_text()
     assert ids(outcomes)[:2] == ([check.id for check in rest], [login.id])

@@ -71,13 +71,24 @@ class Report(Observer):
             titles = f"{len(group)} checks" if len(group) > 1 else group[0].check.title
             click.echo(f"\n{heading}: {titles}\n{_line('because', why)}")
         failed = [outcome for outcome in outcomes if not outcome.passed and not outcome.crashed]
-        alike_failures = alike(failed)
-        for group in alike_failures[:WHOLE]:
+        core, production = _by_level(failed)
+        if production and not core:
+            text = f"The core of step {self.step.number} passes. This is left for production:"
+            click.secho(f"\n{text}", bold=True)
+        groups = alike(core or production)
+        for group in groups[:WHOLE]:
             click.echo("\n" + failures(group))
-        if rest := sum(map(len, alike_failures[WHOLE:])):
+        if rest := sum(map(len, groups[WHOLE:])):
             click.echo(f"\n… and {rest} more, marked ✗ above. Begin with the first.")
+        if core and production:
+            checks = (
+                "1 production check"
+                if len(production) == 1
+                else f"{len(production)} production checks"
+            )
+            click.echo(f"\n… and {checks}, marked ✗ above. The core comes first.")
         click.echo(f"\n{advice}" if advice else "")
-        click.echo(summary(outcomes))
+        click.echo(summary(outcomes, self.step))
 
     def _print(self, outcome: Outcome) -> None:
         check = outcome.check
@@ -104,7 +115,7 @@ class Report(Observer):
         heading = f"Step {check.step}: {find_step(check.step).title}"
         if check.id in self.failed:
             heading = "Failed last time"
-        elif check.step == self.step.number and check.level != "core":
+        if self._takes_a_line(check) and check.level != "core":
             heading += ", for production"
         if heading == self._heading:
             return
@@ -169,8 +180,8 @@ def failure(outcome: Outcome) -> str:
     return "\n".join([title, *lines])
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """One line of counts: "21 passed, 0 failed"."""
+def summary(outcomes: Sequence[Outcome], step: Step) -> str:
+    """One line of counts: "38 passed, 3 failed (step 2: core 4 of 4, production 9 of 12)"."""
     if any(outcome.crashed for outcome in outcomes):
         ran = sum(not outcome.crashed for outcome in outcomes)
         text = f"The app doesn't start: {ran} of {len(outcomes)} checks ran"
@@ -181,7 +192,21 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     text = f"{sum(outcome.counts_as_passed for outcome in outcomes)} passed, {failed} failed"
     text += f", {later} not reached yet" if later else ""
     text += f", {aside} not applicable" if aside else ""
+    own = [outcome for outcome in outcomes if outcome.check.step == step.number]
+    core, production = map(_count, _by_level(own))
+    if own:
+        text += f" (step {step.number}: core {core}, production {production})"
     return click.style(text, fg="red" if failed else "green", bold=True)
+
+
+def _by_level(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """The outcomes of core checks, and those of production checks."""
+    core = [outcome for outcome in outcomes if outcome.check.level == "core"]
+    return core, [outcome for outcome in outcomes if outcome.check.level != "core"]
+
+
+def _count(outcomes: Sequence[Outcome]) -> str:
+    return f"{sum(outcome.counts_as_passed for outcome in outcomes)} of {len(outcomes)}"
 
 
 def next_command(step: Step, outcomes: Sequence[Outcome]) -> str:
@@ -189,8 +214,8 @@ def next_command(step: Step, outcomes: Sequence[Outcome]) -> str:
     number = step.number
     failed = [outcome.check for outcome in outcomes if not outcome.passed]
     hint = f"make hint {number}"
-    if any(check.level == "core" for check in failed):
-        another = f"\nFor another check: {hint} CHECK={failed[1].id}" if failed[1:] else ""
+    if core := [check for check in failed if check.level == "core"]:
+        another = f"\nFor another check: {hint} CHECK={core[1].id}" if core[1:] else ""
         return f"The next hint: {hint}{another}"
     following = f"Next: make start {number + 1}" if number < len(steps()) else ""
     if failed:
