@@ -50,7 +50,8 @@ def test_outcomes_that_come_in_any_order_are_reported_in_one(capsys):
 
 
 def test_core_comes_before_production_and_what_failed_last_time_before_both(capsys):
-    failed = [list(step(2).checks)[0], list(step(2).checks)[-1]]
+    first, *_, last = step(2).checks
+    failed = [first, last]
     lines = shown(2, capsys, failed_before=failed).splitlines()
     heads = [line for line in lines if not line.startswith(" ") and line][1:]
     assert heads[:4] == [
