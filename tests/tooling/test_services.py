@@ -704,6 +704,17 @@ def test_named_servers_are_used_and_an_empty_database_filled(elsewhere, tmp_path
     assert not (tmp_path / "unused").exists()
 
 
+def test_a_shell_with_what_make_services_prints_names_our_own(running, monkeypatch):
+    """`eval "$(make services)"`, and later `make services` in the same shell: it starts them."""
+    for name, url in running.environment().items():
+        monkeypatch.setenv(name, url)
+    monkeypatch.setenv("POSTGRES_PORT", str(running.postgres.port))
+    monkeypatch.setenv("REDIS_PORT", str(running.valkey.port))
+    assert isinstance(shared(running.state), Services)
+    monkeypatch.setenv("DATABASE_URL", running.postgres.url("another"))
+    assert shared(running.state).named() == ["DATABASE_URL"]
+
+
 def test_named_database_of_another_version_is_refused_in_a_sentence(elsewhere):
     elsewhere.start(quiet)
     with database.session(libpq_url(elsewhere.database_url)) as cursor:

@@ -29,13 +29,16 @@ def shared(state: Path = STATE) -> "Services | External":
     """The learner's services.
 
     `POSTGRES_PORT` and `REDIS_PORT` move the workshop's own servers; `DATABASE_URL` and
-    `REDIS_URL` each put another server in the place of ours. Raises WorkshopError for a setting
-    that makes no sense.
+    `REDIS_URL` each put another server in the place of ours. A shell that has taken over what
+    `make services` prints names our own, which then are ours as before. Raises WorkshopError for a
+    setting that makes no sense.
     """
     own = Services(state, _port("POSTGRES_PORT", POSTGRES_PORT), _port("REDIS_PORT", REDIS_PORT))
-    database_url, redis_url = _database_url(), setting("REDIS_URL")
-    if database_url or redis_url:
-        return External(own, database_url, redis_url)
+    ours = own.environment()
+    named = {"DATABASE_URL": _database_url(), "REDIS_URL": setting("REDIS_URL")}
+    others = {name: "" if url == ours[name] else url for name, url in named.items()}
+    if any(others.values()):
+        return External(own, others["DATABASE_URL"], others["REDIS_URL"])
     return own
 
 
