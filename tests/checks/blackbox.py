@@ -29,6 +29,10 @@ class CheckFailed(AssertionError):
         self.hint = hint
 
 
+class NotStarted(CheckFailed):
+    """The app didn't start with the settings that it was given."""
+
+
 def expect(ok: object, did: str, got: object, expected: str, hint: str = "") -> None:
     """Fail the check unless `ok`, telling what was done, what came back, what was expected.
 

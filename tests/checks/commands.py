@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from blackbox import expect
 
 EXPIRIES = {"EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT"}
+WITH_EXPIRY = {"EX", "PX", "EXAT", "PXAT", "KEEPTTL"}
 
 
 def command_count(redis) -> int:
@@ -27,7 +28,7 @@ def watched(redis) -> Iterator[list[dict]]:
 
 
 def expect_expiry_with_value(seen: list[dict], did: str) -> None:
-    """No key gets its expiry in a command after the one that set it.
+    """No key gets its expiry in a command after the one that set it, or none at all.
 
     In a script or between MULTI and EXEC no process can die between the two.
     """
@@ -38,11 +39,17 @@ def expect_expiry_with_value(seen: list[dict], did: str) -> None:
         name = words[0].upper() if words else ""
         if name in ("MULTI", "EXEC"):
             (in_transaction.add if name == "MULTI" else in_transaction.discard)(client)
-        elif name in EXPIRIES and command["client_type"] != "lua" and client not in in_transaction:
+        elif command["client_type"] == "lua" or client in in_transaction:
+            continue
+        elif name in EXPIRIES or _sets_without_expiry(name, words):
             late.append(" ".join(words[:2]))
     expect(
         not late,
         f"{did}; watched the commands that Redis got",
-        f"{', '.join(late)}, as a command after the one that set the key",
+        f"{', '.join(late)}, a command that sets the value or the expiry alone",
         "value and expiry set together: a process may die between two commands",
     )
+
+
+def _sets_without_expiry(name: str, words: list[str]) -> bool:
+    return name == "SETNX" or (name == "SET" and WITH_EXPIRY.isdisjoint(map(str.upper, words[2:])))

@@ -6,8 +6,9 @@ from functools import partial
 import psycopg2
 import pytest
 import redis as redis_client
-from blackbox import JWT_SECRET, PATIENCE, SUPPLIER, App, CheckFailed, Remote
+from blackbox import JWT_SECRET, PATIENCE, SUPPLIER, App, NotStarted, Remote
 from locks import row_locked, table_locked
+from redis_proxy import redis_url
 
 from workshop.checking.lane import LANE
 from workshop.errors import WorkshopError
@@ -54,7 +55,7 @@ def launch(lane, request, tmp_path_factory):
                 start()
             elif frozenset() not in shared:
                 lane.send(crash=failure)
-            raise CheckFailed(failure["message"]) from None
+            raise NotStarted(failure["message"]) from None
         stack.callback(_end, lane, server)
         lane.servers.append(server)
         app = App(server, lane.step)
@@ -88,7 +89,8 @@ def _environment(lane, services, settings: dict) -> dict[str, str]:
     given = {"POOL_TIMEOUT": PATIENCE} | settings
     if lane.step.has_login:
         given = {"JWT_SECRET": JWT_SECRET} | given
-    return services.environment() | {k: str(v) for k, v in given.items() if v is not None}
+    usual = services.environment() | {"REDIS_URL": redis_url(services)}
+    return usual | {k: str(v) for k, v in given.items() if v is not None}
 
 
 def _end(lane, server: Server) -> None:
@@ -205,7 +207,7 @@ def orders_locked(services):
 
 @pytest.fixture(scope="session")
 def redis(services):
-    with redis_client.Redis.from_url(services.valkey.url) as client:
+    with redis_client.Redis.from_url(redis_url(services)) as client:
         yield client
 
 

@@ -7,7 +7,9 @@ token, so that only what is forged differs from one that the app would accept.
 import base64
 import hmac
 import json
+import re
 import time
+from contextlib import suppress
 
 from blackbox import JWT_SECRET
 
@@ -31,8 +33,25 @@ def read(token: str) -> tuple[dict, dict]:
     return header, claims
 
 
-def signature(text: str, secret: str, digest: str = "sha256") -> str:
-    return encoded(hmac.digest(secret.encode(), text.encode(), digest))
+def signature(text: str, secret: str | bytes, digest: str = "sha256") -> str:
+    key = secret.encode() if isinstance(secret, str) else secret
+    return encoded(hmac.digest(key, text.encode(), digest))
+
+
+def keys_in(text: str) -> set[bytes]:
+    """All that somebody who reads this might try as a key: each word, as it is and decoded."""
+    keys = set()
+    for word in re.findall(r"[!-~]{16,}", text):
+        for bare in {word, word.strip("'\"`,.;:()[]{}<>"), word.rpartition("=")[2], word[2:-1]}:
+            keys.add(bare.encode())
+            for decode in (bytes.fromhex, base64.b64decode, _from_base64url):
+                with suppress(ValueError):
+                    keys.add(decode(bare))
+    return keys
+
+
+def _from_base64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "===")
 
 
 class Forge:

@@ -37,11 +37,16 @@ ODD_LOGINS = {
         "password": "password",
     },
     "an invisible letter in the name": {"username": "ad\u200bmin", "password": "password"},
+    "other capitals in the password": {"username": "admin", "password": "Password"},
+    "a letter more in the password": {"username": "admin", "password": "passwords"},
+    "a letter less in the password": {"username": "admin", "password": "passwor"},
     "a space after the password": {"username": "admin", "password": "password "},
     "SQL as name": {"username": "admin' --", "password": "password"},
     "a NUL in the name": {"username": "admin\0", "password": "password"},
     "half a character in the name": {"username": "admin\ud800", "password": "password"},
     "half a character in the password": {"username": "admin", "password": "password\udfff"},
+    "a pattern as name": {"username": "adm%", "password": "password"},
+    "a pattern as password": {"username": "admin", "password": "%"},
     "a NUL in the password": {"username": "admin", "password": "password\0"},
     "a name of 10,000 letters": {"username": "a" * 10000, "password": "password"},
     "a password of 10,000 letters": {"username": "admin", "password": "p" * 10000},
@@ -103,28 +108,74 @@ class Logins:
 
 
 FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP")
+CHOSEN = ("User-Agent", "Accept-Language", "Origin", "Referer", "X-Request-Id", "X-Device-Id")
 
 
 def forwarded(number: int) -> dict[str, str]:
-    """Headers with which a client claims to sit at another address."""
+    """Headers with which a client claims to be another one, at another address."""
     address = f"203.0.113.{number}"
-    return {name: f"for={address}" if name == "Forwarded" else address for name in FORWARDED}
+    claims = {name: f"for={address}" if name == "Forwarded" else address for name in FORWARDED}
+    return claims | {name: f"client-{number}" for name in CHOSEN} | {"Cookie": f"id={number}"}
 
 
-def ways_to_bring(token: str) -> dict[str, dict]:
-    """Ways other than the Authorization header, as options of a request."""
-    cookies = "; ".join(f"{name}={token}" for name in ("token", "access_token", "session", "jwt"))
-    fields = dict.fromkeys(("token", "access_token", "jwt", "Authorization"), token)
-    headers = ("X-Access-Token", "X-Auth-Token", "Token", "Proxy-Authorization", "X-Authorization")
+FIELDS = ("token", "access_token", "jwt", "Authorization")
+TOKEN_HEADERS = (
+    "X-Access-Token", "X-Auth-Token", "X-Token", "Token", "X-JWT", "X-Api-Key", "Authentication",
+    "Proxy-Authorization", "X-Authorization", "X-Forwarded-Authorization",
+)  # fmt: skip
+NAME_FIELDS = ("username", "user", "user_id", "customer", "sub", "owner", "as", "admin", "debug")
+NAME_HEADERS = (
+    "X-Remote-User", "Remote-User", "X-User", "X-User-Id", "X-Username", "X-Forwarded-User",
+    "X-Auth-Request-User", "X-Authenticated-User", "X-Customer", "From", "Sub",
+)  # fmt: skip
+INSIDE = {name: "127.0.0.1" for name in ("X-Forwarded-For", "X-Real-IP", "Client-IP")} | {
+    "Host": "localhost",
+    "X-Internal": "1",
+    "X-Debug": "1",
+    "X-Original-URL": "/",
+    "X-Rewrite-URL": "/",
+    "User-Agent": "kube-probe/1.30",
+}
+
+
+def ways_to_bring(token: str, name: str = "admin") -> dict[str, dict]:
+    """Ways other than the Authorization header to be this user, as options of a request."""
+    fields = dict.fromkeys(FIELDS, token)
+    cookies = "; ".join(f"{field}={token}" for field in ("token", "access_token", "session", "jwt"))
     return {
         "without a token": {},
         "with the token in the query": {"params": fields},
         "with the token in a cookie": {"headers": {"Cookie": cookies}},
         "with the token in the body": {"json": fields},
         "with the token in another header": {
-            "headers": {name: f"Bearer {token}" for name in headers}
+            "headers": {header: f"Bearer {token}" for header in TOKEN_HEADERS}
         },
+        "with the token alone in another header": {"headers": dict.fromkeys(TOKEN_HEADERS, token)},
+        "with the name in the query": {"params": dict.fromkeys(NAME_FIELDS, name)},
+        "with the name in a cookie": {
+            "headers": {"Cookie": "; ".join(f"{field}={name}" for field in NAME_FIELDS)}
+        },
+        "with the name in the body": {"json": dict.fromkeys(NAME_FIELDS, name)},
+        "with the name in a header": {"headers": dict.fromkeys(NAME_HEADERS, name)},
+        "from an address inside": {"headers": INSIDE},
         "with X-HTTP-Method-Override": {
             "headers": {"X-HTTP-Method-Override": "GET", "X-Requested-With": "XMLHttpRequest"}
         },
     }
+
+
+# Where a name and a password are no login; as options of a request.
+MISPLACED_LOGINS = {
+    "in the query": {"params": ADMIN},
+    "in the query, with an empty object": {"params": ADMIN, "json": {}},
+    "in Basic": {"auth": (ADMIN["username"], ADMIN["password"])},
+    "in Basic, with an empty object": {
+        "auth": (ADMIN["username"], ADMIN["password"]),
+        "json": {},
+    },
+    "in headers": {"headers": {"X-Username": "admin", "X-Password": "password"}},
+    "in cookies": {"headers": {"Cookie": "username=admin; password=password"}},
+    "in a form": {"data": ADMIN},
+    "in a form of parts": {"files": {name: (None, text) for name, text in ADMIN.items()}},
+    "as text": {"content": json.dumps(ADMIN), "headers": {"Content-Type": "text/plain"}},
+}

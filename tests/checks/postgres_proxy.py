@@ -23,6 +23,7 @@ class Proxy:
         self.condition: Callable[[bytes], bool] | None = None
         self.reaches_the_app = False
         self.delay = 0.0
+        self.url = ""  # the DATABASE_URL that leads through it
         threading.Thread(target=self._accept, daemon=True).start()
 
     def break_before(self, condition: Callable[[bytes], bool]) -> None:
@@ -40,6 +41,11 @@ class Proxy:
         """Whether the moment has come since it was chosen."""
         return self.condition is None
 
+    def close(self) -> None:
+        with suppress(OSError):  # It wakes the thread that accepts; macOS needs only the close.
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
     def _accept(self) -> None:
         with suppress(OSError):  # The listener is closed at the end.
             while True:
@@ -50,7 +56,7 @@ class Proxy:
         with app, suppress(OSError), socket.create_connection(self.target) as postgres:
             held_until = [0.0]
             way = [app, postgres, partial(self._note_report, held_until)]
-            threading.Thread(target=_pass_on, args=way, daemon=True).start()
+            threading.Thread(target=pass_on, args=way, daemon=True).start()
             while data := postgres.recv(65536):
                 time.sleep(max(0, held_until[0] - time.monotonic()))
                 breaks = self._is_the_moment(data)
@@ -72,7 +78,7 @@ class Proxy:
             return True
 
 
-def _pass_on(source: socket.socket, target: socket.socket, note: Callable) -> None:
+def pass_on(source: socket.socket, target: socket.socket, note: Callable) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
             note(data)
@@ -86,8 +92,7 @@ def proxied(services):
     proxy = Proxy(("127.0.0.1", services.postgres.port))
     url = services.environment()["DATABASE_URL"]
     try:
-        yield proxy, url.replace(f":{services.postgres.port}/", f":{proxy.port}/")
+        proxy.url = url.replace(f":{services.postgres.port}/", f":{proxy.port}/")
+        yield proxy, proxy.url
     finally:
-        with suppress(OSError):  # It wakes the thread that accepts; macOS needs only the close.
-            proxy.listener.shutdown(socket.SHUT_RDWR)
-        proxy.listener.close()
+        proxy.close()

@@ -5,8 +5,10 @@ import pickle
 import re
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from blackbox import amount, eventually, expect
 
@@ -71,14 +73,14 @@ def expect_order(app, product, trouble: str = ""):
     expect(answer.status == 201, f"{trouble}POST /orders", answer, "201")
 
 
-def expect_orders(app, db, did: str):
+def expect_orders(app, db, did: str, hint: str = ""):
     answer = app.get("/data")
     expect(answer.status == 200, did, answer, "200")
     orders = sum(row["orders"] for row in answer.json()["report"])
     kept = db.value("SELECT count(*) FROM orders")
     told = f"a report of {amount(orders, 'order')}"
     got = f"X-Cache: {x_cache(answer)}, {told}; PostgreSQL has {kept}"
-    expect(orders == kept, did, got, "a report with the order in it")
+    expect(orders == kept, did, got, "a report with the order in it", hint)
 
 
 def expect_report(answer, db, did: str, hint: str = ""):
@@ -124,6 +126,8 @@ def differing(first: bytes, second: bytes) -> str:
 def rubbish() -> dict[str, bytes | list]:
     foreign = {"report": [], "generated_at": datetime.now(UTC).isoformat()}
     return {
+        "no date": b'{"report": []}',
+        "number": b"7",
         "bytes": b"\xff\xfe\xfd",
         "nothing": b"",
         "object": b'{"message": "rubbish"}',
@@ -131,6 +135,55 @@ def rubbish() -> dict[str, bytes | list]:
         "pickle": pickle.dumps(foreign),
         "list": ["1"],
     }
+
+
+QUERIES = ["x=0", "x=1", "fresh", "fresh=1", "refresh=true", "nocache=1", "ttl=0", "_=1", "%00=1"]
+HEADERS = {
+    "Cache-Control": ["no-cache", "no-store", "max-age=0"],
+    "Pragma": ["no-cache"],
+    "If-None-Match": ['"a"', "*"],
+    "If-Modified-Since": ["Thu, 01 Jan 1970 00:00:00 GMT"],
+    "Accept": ["text/html", "application/xml"],
+    "Accept-Encoding": ["identity", "br"],
+    "Accept-Language": ["de", "ja"],
+    "Authorization": ["Bearer a.b.c"],
+    "Cookie": ["session=1"],
+    "Host": ["elsewhere.example"],
+    "Origin": ["https://elsewhere.example"],
+    "User-Agent": ["a bot"],
+    "X-Cache": ["MISS"],
+    "X-Forwarded-For": ["203.0.113.7"],
+    "X-Refresh": ["1"],
+}
+
+
+def strangers(app, product) -> dict[str, Callable]:
+    """What any client may send, by its name: none of it may cost a report, or delete the one."""
+    key = {"Idempotency-Key": f"stranger-{product['id']}"} | app.authorization()
+    id, order = product["id"], "POST /orders"
+    app.post("/orders", {"product_id": id, "quantity": 1}, headers=key)
+    cases = {f"GET /data?{query}": partial(app.get, f"/data?{query}") for query in QUERIES}
+    for name, values in HEADERS.items():
+        for value in values:
+            send = partial(app.get, "/data", headers={name: value})
+            cases[f"GET /data with {name}: {value}"] = send
+    for method in ("HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PURGE"):
+        cases[f"{method} /data"] = partial(app.request, method, "/data")
+    for what, (product_id, quantity) in {
+        "of a product that isn't there": (999_999_999, 1),
+        "of more items than are left": (id, 1_000_000),
+        "of no items": (id, 0),
+        "of a text": ("a", 1),
+        "that uses a key again": (id, 2),
+    }.items():
+        body = {"product_id": product_id, "quantity": quantity}
+        cases[f"{order} {what}"] = partial(app.post, "/orders", body, headers=key)
+    cases[f"{order} without a body"] = partial(app.post, "/orders", headers=key)
+    cases["GET /orders/999999999"] = partial(app.get, "/orders/999999999", headers=key)
+    if app.step.has_login:
+        body = {"product_id": id, "quantity": 1}
+        cases[f"{order} without a token"] = partial(app.post, "/orders", body)
+    return cases
 
 
 @contextmanager
