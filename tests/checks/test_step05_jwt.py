@@ -808,7 +808,7 @@ def expect_a_token_despite_a_flood(app):
     expect(answer.status == 200, did, answer, "200")
 
 
-FLOOD = 160
+FLOOD = 240
 
 
 def test_guesses_at_once_are_counted(launch, db, services, costly):
