@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -65,6 +66,30 @@ class Answer:
         return f"{self.status} {kind}: {text[:120]}{'…' if len(text) > 120 else ''}"
 
 
+def expect_error(answer: Answer | None, did: str, status: int) -> None:
+    """The status, as JSON, with a sentence in `message` that tells nothing of the inside."""
+    body = answer.json() if answer else None
+    message = body.get("message") if isinstance(body, dict) else None
+    is_sentence = isinstance(message, str) and len(message) > 5
+    expect(
+        answer and answer.status == status and is_sentence,
+        did,
+        answer or "no answer",
+        f'{status} application/json: {{"message": a sentence}}',
+    )
+    told = INSIDE.search(answer.body.decode(errors="replace"))
+    expected = "a sentence for a client, which tells nothing of the inside"
+    expect(not told, did, f"{answer}, which tells {told and told[0]!r}", expected)
+
+
+# What only a library, PostgreSQL or the code would say, and what an attacker likes to read.
+INSIDE = re.compile(
+    r"psycopg|sqlalche|redis\.|werkzeug|Traceback|\bSELECT\b|\bUPDATE\b|\bINSERT\b|\.py\b|127\.0\.0\.1|"
+    r"localhost|connection to server|server closed|FATAL|SQLSTATE|canceling statement|"
+    r"integer out of range|QueuePool|read-only transaction|workshop"
+)
+
+
 @dataclass
 class Request:
     """One request of a burst."""
@@ -111,6 +136,10 @@ class App:
     def seconds_up(self) -> float:
         """How long the app has been running."""
         return time.time() - psutil.Process(self.server.process.pid).create_time()
+
+    def output(self) -> str:
+        """What the app has printed; nothing where it is no process of ours."""
+        return "" if isinstance(self.server, Remote) else self.server.output()
 
     def needs_settings(self) -> None:
         """Skip the check where the app runs already, so that we chose none of its settings."""

@@ -1,7 +1,9 @@
 """Fixtures of the checks, which run against one target: workshop/checking/lane.py says which."""
 
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
+from typing import Any
 
 import psycopg2
 import pytest
@@ -15,6 +17,8 @@ from workshop.errors import WorkshopError
 from workshop.server import Server, last_traceback
 
 OUTPUT = 16 * 2**20  # bytes that an app may print
+# A clock that isn't UTC, in a form that needs no files of time zones: 5 h 45 min ahead of it.
+TIME_ZONE = "CHK-5:45"
 USUAL = {"SUPPLIER_DELAY": SUPPLIER, "POOL_TIMEOUT": PATIENCE}  # told apart from settings to obey
 
 
@@ -86,7 +90,7 @@ def _not_started(server: Server, error: WorkshopError) -> dict:
 def _environment(lane, services, settings: dict) -> dict[str, str]:
     """What an app is started with; a setting of None is left out."""
     # A busy machine may fill a pool for longer than its 2 s: requests wait unless a check sets it.
-    given = {"POOL_TIMEOUT": PATIENCE} | settings
+    given = {"POOL_TIMEOUT": PATIENCE, "TZ": TIME_ZONE} | settings
     if lane.step.has_login:
         given = {"JWT_SECRET": JWT_SECRET} | given
     usual = services.environment() | {"REDIS_URL": redis_url(services)}
@@ -167,6 +171,21 @@ class Database:
             like,
             "%pg_stat_statements%",
         )
+
+    def cost(self, like: str, action: Callable) -> tuple[Any, int, int]:
+        """What the action gives, and how many statements of this form (SQL LIKE) it took, and rows.
+
+        Counts the statements that have run meanwhile, and the rows that they gave or changed.
+        """
+        count = (
+            "SELECT coalesce(sum(calls), 0)::int, coalesce(sum(rows), 0)::int"
+            " FROM pg_stat_statements WHERE query ILIKE %s AND query NOT ILIKE %s"
+        )
+        values = (like, "%pg_stat_statements%")
+        before = self.query(count, *values)[0]
+        result = action()
+        after = self.query(count, *values)[0]
+        return result, after[0] - before[0], after[1] - before[1]
 
     def close(self) -> None:
         self.connection.close()

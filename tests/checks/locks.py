@@ -15,10 +15,40 @@ def row_locked(services, product_id: int):
 
 
 @contextmanager
+def rows_locked(services, product_ids):
+    """No other transaction can change these products until the block ends."""
+    statement = "SELECT 1 FROM products WHERE id = ANY(%s) FOR UPDATE"
+    with _held(services, statement, list(product_ids)):
+        yield
+
+
+@contextmanager
+def changed_elsewhere(services, statement: str, *values):
+    """Another process has run this statement; its transaction commits when the block ends."""
+    with _held(services, statement, *values) as connection:
+        yield
+        connection.commit()
+
+
+@contextmanager
 def table_locked(services, table: str):
     """No other transaction can read or write the table until the block ends."""
     with _held(services, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"):
         yield
+
+
+@contextmanager
+def slow_orders(db, seconds: float):
+    """PostgreSQL takes so long to write an order, without waiting for any lock."""
+    db.query(
+        "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS"
+        f" 'BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END';"
+        "CREATE TRIGGER slow BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION take_long()"
+    )
+    try:
+        yield
+    finally:
+        db.query("DROP FUNCTION take_long() CASCADE")
 
 
 @contextmanager
@@ -36,6 +66,7 @@ def held_order(app, db, product, services):
         yield lambda: order.answers()[0]
 
 
+ASLEEP = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
@@ -46,4 +77,4 @@ def _held(services, statement: str, *values):
     with closing(psycopg2.connect(url, application_name="checks")) as connection:
         with connection.cursor() as cursor:
             cursor.execute(statement, values)
-        yield
+        yield connection

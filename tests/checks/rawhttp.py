@@ -15,6 +15,8 @@ HALF_A_BODY = (
     b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     b'Content-Length: 40\r\n\r\n{"product_id": 7'
 )
+HALF_A_LONG_BODY = HALF_A_BODY.replace(b"40", b"4000")
+PRIVATE = "tulip-4711"  # as a client's password might be
 
 
 @dataclass
@@ -29,8 +31,15 @@ class Reply:
 class Connection:
     """A connection to the app; it closes with the block."""
 
-    def __init__(self, app, timeout: float = PATIENCE):
-        self.socket = socket.create_connection(("127.0.0.1", app.server.port), timeout)
+    def __init__(self, app, timeout: float = PATIENCE, small: bool = False):
+        """`small`: the systems on both sides keep few bytes that nobody has read yet."""
+        self.socket = socket.socket()
+        if small:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            with contextlib.suppress(OSError):  # The sender's buffer grows with its segments.
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        self.socket.settimeout(timeout)
+        self.socket.connect(("127.0.0.1", app.server.port))
         self.file = self.socket.makefile("rb")
         self.counted = 0
 
@@ -47,6 +56,12 @@ class Connection:
             self.socket.sendall(data)
         return self
 
+    def finish_sending(self) -> "Connection":
+        """Say that nothing more will come; answers can still be read."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+        return self
+
     def reply(self) -> Reply | None:
         """The next answer; None where the server hangs up or stays silent."""
         try:
@@ -56,7 +71,8 @@ class Connection:
             lines = iter(lambda: self.file.readline().rstrip(b"\r\n"), b"")
             fields = (line.partition(b":") for line in lines)
             headers = httpx.Headers([(name, value.strip()) for name, _, value in fields])
-            return Reply(int(status[1]), headers, self._body(headers))
+            body = b"" if status[1] < b"200" else self._body(headers)  # 100 only says: go on
+            return Reply(int(status[1]), headers, body)
         except OSError:
             return None
 
@@ -140,6 +156,11 @@ MALFORMED_HEADS = {
     "a header without a colon": get(b"Content-Length"),
     "a NUL in a header": get(b"X-Name: a\0b"),
     "a first line of one word": b"GET\r\nHost: a\r\n\r\n",
+    "two Host headers": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "a body where the first line belongs": f'{{"password": "{PRIVATE}"}}\r\n\r\n'.encode(),
+    "a body where a header belongs": get(f'{{"password": "{PRIVATE}"}}'.encode()),
+    "a password as its length": get(f"Content-Length: {PRIVATE}".encode()),
+    "a password as its coding": get(f"Transfer-Encoding: {PRIVATE}".encode()),
     "bytes that are no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
 }
 

@@ -75,6 +75,11 @@ BAD_ROUTES = [
     ("GET", "/orders/" + "9" * 40, 404),
     ("GET", "/../../etc/passwd", 404),
     ("GET", "/products//7", 404),
+    ("GET", "/app.py", 404),
+    ("GET", "/static/app.py", 404),
+    ("GET", "/static/", 404),
+    ("GET", "/console", 404),  # of Werkzeug's debugger
+    ("GET", "/.env", 404),
     ("POST", "/", 405),
     ("DELETE", "/products/7", 405),
     ("PUT", "/data", 405),

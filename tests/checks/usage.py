@@ -8,6 +8,11 @@ def family(app) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
+def cpu_seconds(app) -> float:
+    """Seconds that the processor has worked for it, up to now."""
+    return sum(sum(process.cpu_times()[:2]) for process in family(app))
+
+
 def memory(app) -> float:
     """In MiB."""
     return sum(process.memory_info().rss for process in family(app)) / 2**20
@@ -16,6 +21,12 @@ def memory(app) -> float:
 def open_files(app) -> int:
     """Files and sockets."""
     return sum(process.num_fds() for process in family(app))
+
+
+def is_connected(app, port: int) -> bool:
+    """Whether the app still holds its connection to the client that has this port."""
+    peers = [c.raddr for process in family(app) for c in process.net_connections("tcp") if c.raddr]
+    return any(peer.port == port for peer in peers)
 
 
 def threads(app) -> int:

@@ -4,6 +4,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import os
 import signal
 import socket
 
@@ -19,7 +20,7 @@ from sqlalchemy import Engine, event
 from app import app
 from http_guard import GuardedHandler
 
-GRACEFUL_TIMEOUT = 4  # seconds
+GRACEFUL_TIMEOUT = float(os.getenv("GRACEFUL_TIMEOUT", "4"))  # seconds
 connecting = BoundedSemaphore(app.config["DB_CONNECTIONS"])
 idle = set()  # the sockets of clients that have no request under way
 draining = False
@@ -37,8 +38,11 @@ extensions.set_wait_callback(wait_for_postgres)
 class Connection(extensions.connection):
     """A connection that lets the next one be opened when it is closed."""
 
+    has_slot = True
+
     def close(self):
-        if not self.closed:
+        if self.has_slot:  # `closed` is set, too, once PostgreSQL has ended the connection.
+            self.has_slot = False
             connecting.release()
         super().close()
 
@@ -89,7 +93,8 @@ def main():
         handler_class=Handler,
         log=None,
     )
-    gevent.signal_handler(signal.SIGTERM, drain, server)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, drain, server)
     server.serve_forever()
 
 

@@ -1,12 +1,22 @@
 """The settings of gunicorn."""
 
+import math
+import os
+import signal
+
 wsgi_app = "app:app"
 worker_class = "gevent"
 workers = 2
 worker_connections = 1000
 keepalive = 75  # seconds
-graceful_timeout = 4  # seconds
+graceful_timeout = math.ceil(float(os.getenv("GRACEFUL_TIMEOUT", "4")))  # seconds
+loglevel = "error"  # A warning about a malformed request repeats what the client sent.
 control_socket_disable = True
+
+
+def when_ready(arbiter):
+    """Make SIGINT as graceful as SIGTERM: gunicorn's own handler cuts requests off."""
+    signal.signal(signal.SIGINT, lambda number, frame: arbiter.signal(signal.SIGTERM, frame))
 
 
 def post_fork(arbiter, worker):
@@ -18,7 +28,7 @@ def post_fork(arbiter, worker):
             (wait_read if state == extensions.POLL_READ else wait_write)(connection.fileno())
 
     extensions.set_wait_callback(wait)
-    limit_connections(45)  # each worker: PostgreSQL has 97 for both
+    limit_connections(int(os.getenv("DB_CONNECTIONS", "90")) // workers)
 
 
 def limit_connections(count):

@@ -4,9 +4,5 @@ import os
 import sys
 
 ADDRESS = f"{os.getenv('HOST', '127.0.0.1')}:{os.getenv('PORT', '8002')}"
-OPTIONS = "--worker-class gthread --threads 40 --keep-alive 75 --graceful-timeout 4"
 
-os.execv(
-    sys.executable,
-    [sys.executable, "-m", "gunicorn", "-b", ADDRESS, *OPTIONS.split(), "app:app"],
-)
+os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "workers.py", "-b", ADDRESS])

@@ -141,5 +141,6 @@ def drain(server):
 if __name__ == "__main__":
     address = (os.getenv("HOST", "127.0.0.1"), int(os.environ["PORT"]))
     server = WSGIServer(address, app, handler_class=Handler, log=None, backlog=1024)
-    gevent.signal_handler(signal.SIGTERM, drain, server)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, drain, server)
     server.serve_forever()

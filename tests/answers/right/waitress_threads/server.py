@@ -9,7 +9,7 @@ from waitress import create_server
 
 from app import app
 
-GRACEFUL_TIMEOUT = 4  # seconds
+GRACEFUL_TIMEOUT = float(os.getenv("GRACEFUL_TIMEOUT", "4"))  # seconds
 
 
 def drain(server):
@@ -31,12 +31,13 @@ def main():
         app,
         host=app.config["HOST"],
         port=app.config["PORT"],
-        threads=40,
+        threads=min(40, app.config["DB_CONNECTIONS"]),  # Each opens one connection at a time.
         connection_limit=2000,
         backlog=1024,
         max_request_body_size=2**20,
     )
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=drain, args=[server]).start())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=drain, args=[server]).start())
     server.run()
 
 
