@@ -444,14 +444,15 @@ def test_repeats_at_once_place_one_order(app, launch, db, product, services):
     db.query("UPDATE products SET stock = 1 WHERE id = %s", product["id"])
     before = orders_of(db, product)
     did = "4 × the same POST /orders at once for the last item, with the same Idempotency-Key"
-    did += ", 2 of them to a second process"
     headers = app.authorization() | {"Idempotency-Key": f"lamp-{product['id']}"}
     body = {"product_id": product["id"], "quantity": 1}
-    apps = [app, launch()]
-    wanted = 4 if app.step.is_concurrent else 2
+    apps, wanted = [app, app], 1
+    if app.step.is_concurrent:
+        did += ", 2 of them to a second process"
+        apps, wanted = [app, launch()], 4
     with row_locked(services, product["id"]):
         bursts = [Burst(one, [Request("POST", "/orders", body, headers)] * 2) for one in apps]
-        eventually(lambda: sum(len(queued(one, db)) for one in apps) >= wanted, 1)
+        eventually(lambda: sum(len(queued(one, db)) for one in set(apps)) >= wanted, 1)
     answers = [answer for burst in bursts for answer in burst.answers()]
     bodies = {answer and answer.body for answer in answers}
     got = f"{counts(answers)}, {len(bodies)} different answers"
