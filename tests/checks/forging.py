@@ -76,6 +76,10 @@ class Forge:
         claims = self.claims | changes
         return self.token({k: v for k, v in claims.items() if v is not None})
 
+    def header(self, make) -> str:
+        """The Authorization header with the token of a case below."""
+        return f"Bearer {make(self)}"
+
     def headed(self, **changes) -> str:
         """A well signed token with some fields of the header changed."""
         return self.token(header=HEADER | changes)
