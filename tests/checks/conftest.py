@@ -8,7 +8,7 @@ from typing import Any
 import psycopg2
 import pytest
 import redis as redis_client
-from blackbox import JWT_SECRET, PATIENCE, SUPPLIER, App, NotStarted, Remote
+from blackbox import JWT_SECRET, PATIENCE, SUPPLIER, App, NotStarted, Remote, Request
 from locks import row_locked, table_locked
 from redis_proxy import redis_url
 
@@ -37,12 +37,26 @@ def services(lane):
 
 
 @pytest.fixture(scope="session")
-def launch(lane, request, tmp_path_factory):
+def shared():
+    """The apps that several checks use, by their settings."""
+    return {}
+
+
+@pytest.fixture
+def dead_connections_met(shared, product):
+    """For a check that stops PostgreSQL: afterwards, no other check meets dead connections."""
+    yield
+    for app in shared.values():
+        app.together([Request("GET", f"/products/{product['id']}")] * 40)
+
+
+@pytest.fixture(scope="session")
+def launch(lane, request, shared, tmp_path_factory):
     """launch(SUPPLIER_DELAY=0.5): the app with these settings; fresh=True: not a shared one."""
     if lane.target.url:
         return partial(_reach, lane)
     services = request.getfixturevalue("services")
-    stack, shared = ExitStack(), {}
+    stack = ExitStack()
     request.addfinalizer(stack.close)
 
     def start(fresh: bool = False, **settings) -> App:

@@ -692,6 +692,7 @@ def test_input_is_never_sql(app, text):
         expect_error(answer, f"GET {path}{text}", 404)
 
 
+@pytest.mark.usefixtures("dead_connections_met")
 def test_postgresql_away_is_a_503(app, launch, services, product):
     path = f"/products/{product['id']}"
     app.get(path)

@@ -139,7 +139,8 @@ def test_full_pool_is_a_503(hurried, db, product, locked):
     expect(answer.status == 200, f"the orders are done, then GET {path}", answer, "200")
 
 
-def test_dead_connections_cost_nobody(app, db, product):
+def test_dead_connections_cost_nobody(launch, db, product):
+    app = launch(fresh=True)  # Its pool may keep dead connections, which other checks would meet.
     requests = [Request("GET", f"/products/{product['id']}")] * 20
     app.together(requests)
     dead = eventually(lambda: at_rest(app, db), 3)
@@ -153,6 +154,7 @@ def test_dead_connections_cost_nobody(app, db, product):
     expect(new, did, "no connection is open", "new ones, kept open")
 
 
+@pytest.mark.usefixtures("dead_connections_met")
 def test_stopped_postgresql_empties_the_pool(app, db, product, locked, services):
     did = "20 orders wait, for a locked row or for a connection, then PostgreSQL stops"
     with locked(product["id"]):

@@ -123,6 +123,8 @@ def mistake(number: int, name: str | None) -> None:
 
 def _list(number: int) -> None:
     listed = known.mistakes(number)
+    if not listed:
+        raise WorkshopError(f"Step {number} has no mistakes in tests/mistakes/.")
     for made in listed:
         click.secho(made.name, bold=True)
         click.echo(click.wrap_text(made.mistake, 78, "  ", "  "))

@@ -145,7 +145,10 @@ def progress_() -> None:
     click.echo("  {:<20}{:<11}{:<13}{:<7}{:<6}minutes".format(*heads))
     for s in steps():
         click.echo(_progress_line(s, kept.get(str(s.number), {})))
-    if left := [s for s in steps() if "finished" not in kept.get(str(s.number), {})]:
+    # A learner may begin with any step: the next one is the last begun, or else the one after it.
+    begun = max((s.number for s in steps() if str(s.number) in kept), default=1)
+    later = [s for s in steps() if s.number >= begun]
+    if left := [s for s in later if "finished" not in kept.get(str(s.number), {})]:
         click.echo(f"\nNext: {_next(left[0])}")
 
 
