@@ -4,7 +4,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 DEFAULTS = {
     "POOL_SIZE": 10,
-    "MAX_OVERFLOW": 5,  # connections beyond POOL_SIZE, closed when no request needs them
+    "MAX_OVERFLOW": 5,  # beyond POOL_SIZE, closed when they come back and POOL_SIZE are idle
     "POOL_TIMEOUT": 2,  # whole seconds to wait for a connection before the answer is 503
     "STATEMENT_TIMEOUT": 10.0,  # seconds until PostgreSQL gives up a query
 }
