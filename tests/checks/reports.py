@@ -120,6 +120,7 @@ def differing(first: bytes, second: bytes) -> str:
     if first == second:
         return "the same bytes"
     at = next((i for i, pair in enumerate(zip(first, second)) if pair[0] != pair[1]), 0)  # noqa: B905
+    at = max(first.rfind(b'"', 0, at), 0)  # where the name or the text begins that differs
     return f"from byte {at} on: {first[at : at + 30]!r}…, then {second[at : at + 30]!r}…"
 
 

@@ -440,8 +440,10 @@ def test_order_during_a_report_is_seen(behind, postgres_proxy, db, redis, produc
     first.answers()
 
 
-def test_orders_do_not_starve_reports(app, behind, postgres_proxy, redis, product):
+def test_orders_do_not_starve_reports(app, behind, db, postgres_proxy, redis, product):
     delay = 0.4
+    # Orders that find nothing left would invalidate nothing.
+    db.query("UPDATE products SET stock = 1000000 WHERE id = %s", product["id"])
     did = f"20 × GET /data, each {delay} s late from PostgreSQL, while one order follows the other"
     over = threading.Event()
 

@@ -18,14 +18,12 @@ def query_rows(database: str, query: str, *values: Any) -> list[tuple]:
 def count_sessions(database: str) -> int:
     """How many connections to this database PostgreSQL has counted, once the count stands still.
 
-    It counts each as it ends, or soon after its first query: hence the second look.
+    It counts each as it ends, or within a second of its first query: hence the second looks.
     """
     server, _, name = database.rpartition("/")
     query = "SELECT sessions FROM pg_stat_database WHERE datname = %s"
-    count, deadline = -1, time.monotonic() + 5
-    while time.monotonic() < deadline:
-        before, count = count, query_rows(f"{server}/postgres", query, name)[0][0]
-        if before == count:
-            break
+    counts, deadline = [-1], time.monotonic() + 10
+    while time.monotonic() < deadline and len(set(counts[-5:])) > 1 or len(counts) < 5:
+        counts.append(query_rows(f"{server}/postgres", query, name)[0][0])
         time.sleep(0.3)
-    return count
+    return counts[-1]
