@@ -23,7 +23,9 @@ def count_sessions(database: str) -> int:
     server, _, name = database.rpartition("/")
     query = "SELECT sessions FROM pg_stat_database WHERE datname = %s"
     counts, deadline = [-1], time.monotonic() + 10
-    while time.monotonic() < deadline and len(set(counts[-5:])) > 1 or len(counts) < 5:
+    while len(set(counts[-5:])) > 1 or len(counts) < 5:
         counts.append(query_rows(f"{server}/postgres", query, name)[0][0])
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.3)
     return counts[-1]
