@@ -1074,7 +1074,9 @@ def expect_nobody(app, product, kind: str, cases: dict, header, hint=lambda name
 
         def refused(name, case, route=route, options=options):
             answer = app.request(*route.split(), headers=authorization(header(case)), **options)
-            expect_refused(answer, f"{route} with {kind} {name}", hint=hint(name))
+            is_open = answer.status == 200 and app.request(*route.split(), **options).status == 200
+            reason = "open_route" if is_open else hint(name)
+            expect_refused(answer, f"{route} with {kind} {name}", hint=reason)
 
         expect_each(cases, refused)
 

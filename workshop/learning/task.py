@@ -60,8 +60,8 @@ def _introduction(step: Step) -> str:
         minutes += f", and {step.minutes_production} more for the production checks"
     return (
         f"This folder is yours; it began as a copy of `{before(step).folder}/`. When you are done, "
-        f"it serves the same shop with one technique more ({step.technique}), which removes one "
-        f"problem: {step.removes}.\n\n"
+        f"it serves the same shop with one more technique: {step.technique}. This solves a problem "
+        f"of the step before: {step.removes}.\n\n"
         f"Read [the lesson](../../{step.folder}/README.md) first. Plan {minutes}."
     )
 
