@@ -84,9 +84,12 @@ def transcribed(outcome) -> str:
 
 
 def masked(text: str) -> str:
-    """The text without colours, line breaks inside of a sentence, and varying numbers."""
+    """The text without colours, line breaks inside of a sentence, and varying numbers.
+
+    Which further cases of a check fail may vary too: a slow machine lets one pass now and then.
+    """
     plain = re.sub(r"\n {13}", " ", click.unstyle(text))
-    return re.sub(r"\d+(\.\d+)?", "#", plain)
+    return re.sub(r"# more cases?: .*", "# more cases", re.sub(r"\d+(\.\d+)?", "#", plain))
 
 
 def test_every_check_is_proven_by_a_mistake():

