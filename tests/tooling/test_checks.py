@@ -17,26 +17,10 @@ import pytest
 
 from workshop.checking import report, runner
 from workshop.checking.mistakes import FOLDER, apply, mistakes
-from workshop.services import private
 from workshop.steps import checks_up_to, steps
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 OTHERS = 3  # checks of its step that a mistake doesn't name and must pass
-
-
-@pytest.fixture(scope="module")
-def kept():
-    """One pair of servers for all runs on this worker: cleaning takes less than starting."""
-    with private(scram_iterations=1) as own:
-        yield own
-
-
-@pytest.fixture
-def services(kept):
-    """Running, and pristine again after the run before."""
-    kept.start()
-    kept.fresh_database()
-    return kept
 
 
 @pytest.mark.parametrize("step", steps(), ids=lambda s: s.folder)

@@ -17,7 +17,6 @@ import pytest
 from workshop.checking import runner
 from workshop.checking.mistakes import patch
 from workshop.paths import ROOT
-from workshop.services import private
 from workshop.steps import checks_up_to, step
 
 ANSWERS = sorted(path.parent for path in (ROOT / "tests/answers/right").glob("*/answer.toml"))
@@ -32,20 +31,6 @@ def case(folder):
     """The answer as a parameter; in the ordinary tests only those marked `quick` are run."""
     marks = [] if described(folder).get("quick") else [pytest.mark.thorough]
     return pytest.param(folder, id=folder.name, marks=marks)
-
-
-@pytest.fixture(scope="module")
-def kept():
-    with private(scram_iterations=1) as own:
-        yield own
-
-
-@pytest.fixture
-def services(kept):
-    """Running, and pristine again after the run before."""
-    kept.start()
-    kept.fresh_database()
-    return kept
 
 
 def lay(folder, target):

@@ -18,7 +18,6 @@ from workshop.checking.mistakes import patch
 from workshop.checking.mutants import first_failure
 from workshop.checking.runner import in_order
 from workshop.paths import ROOT
-from workshop.services import private
 from workshop.steps import Step, steps
 
 FOLDER = ROOT / "tests/answers/wrong"
@@ -66,21 +65,6 @@ ANSWERS = [read(s, path) for s in steps() for path in sorted((FOLDER / s.folder)
 
 def name(answer: WrongAnswer) -> str:
     return f"{answer.step.folder}-{answer.path.stem}"
-
-
-@pytest.fixture(scope="module")
-def kept():
-    """One pair of servers for all answers on this worker."""
-    with private(scram_iterations=1) as own:
-        yield own
-
-
-@pytest.fixture
-def services(kept):
-    """Running, and pristine again: the run before was stopped at its first failure."""
-    kept.start()
-    kept.fresh_database()
-    return kept
 
 
 @pytest.mark.thorough
