@@ -30,7 +30,7 @@ from workshop.checking.outcome import Observer, Outcome
 from workshop.errors import WorkshopError
 from workshop.paths import ROOT
 from workshop.services import Services, private
-from workshop.steps import CHECKS, Check, Step, checks_up_to
+from workshop.steps import CHECKS, Check, Step
 
 SURVIVORS = ROOT / "tests" / "mutants" / "survivors.toml"
 NEVER_STARTED = {"gunicorn.conf.py"}
@@ -84,11 +84,6 @@ def explained() -> dict[tuple, str]:
     """Why the known survivors change nothing, by the key of the mutant."""
     entries = tomllib.loads(SURVIVORS.read_text()).get("survivor", [])
     return {tuple(entry[field] for field in FIELDS): entry["why"] for entry in entries}
-
-
-def in_order(step: Step) -> list[Check]:
-    """The step's own checks, then those of the steps before it."""
-    return [*step.checks.values(), *checks_up_to(step.number - 1)]
 
 
 class Record:
@@ -198,7 +193,7 @@ def check(step: Step, mutant: Mutant, free: SimpleQueue, limit: float) -> Result
         services.fresh_database()
         with tempfile.TemporaryDirectory() as place:
             app = lay(step, mutant, Path(place) / step.folder)
-            failure = first_failure(step, app, services, limit, in_order(step))
+            failure = first_failure(step, app, services, limit, runner.in_order(step.number))
         caught_by = failure.check.id if failure else None
         return Result(mutant, caught_by, time.monotonic() - started)
     except WorkshopError as error:
