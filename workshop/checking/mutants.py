@@ -5,7 +5,7 @@ the settings, routes and patches at the top of a module never change; Cosmic Ray
 command, but it rewrites the files in place, and it leaves out no statement, argument or line of a
 script. Ours changes a copy of the folder, which the checks start as they start any app.
 
-gunicorn.conf.py and alternatives/ are left out: the checks never start them.
+What belongs to gunicorn and alternatives/ are left out: the checks never start them.
 """
 
 import compileall
@@ -33,7 +33,7 @@ from workshop.services import Services, private
 from workshop.steps import CHECKS, Check, Step
 
 SURVIVORS = ROOT / "tests" / "mutants" / "survivors.toml"
-NEVER_STARTED = {"gunicorn.conf.py"}
+NEVER_STARTED = {"gunicorn.conf.py", "gunicorn_guard.py"}
 FIELDS = ("file", "function", "before", "after")
 
 
