@@ -210,7 +210,6 @@ class GuardedHandler(WSGIHandler):
         environ = super().get_environ()
         self.wsgi_input = Input(io.BytesIO(self.body), len(self.body))
         environ["wsgi.input"] = self.wsgi_input
-        environ["wsgi.input_terminated"] = True
         return environ
 
     def handle_one_response(self):

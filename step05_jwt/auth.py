@@ -37,7 +37,7 @@ logins_under_way = Counter()  # by address; an address without any takes no memo
 
 def init_app(app, cache):
     """Read the signing keys from the environment; count login attempts in the cache's Redis."""
-    keys = tokens.signing_keys_from(os.environ)
+    keys = tokens.accepted_keys_from(os.environ)
     if not keys:
         app.logger.warning("JWT_SECRET is not set: tokens die with this process.")
         keys = [secrets.token_bytes(tokens.MIN_SECRET_BYTES)]

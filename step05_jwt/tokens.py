@@ -18,10 +18,10 @@ MAX_USERNAME_CHARS = 64
 
 
 class Tokens:
-    """Signs with the first of `signing_keys`, and accepts what any of them has signed."""
+    """Signs with the first of `accepted_keys`, and accepts what any of them has signed."""
 
-    def __init__(self, signing_keys, ttl):
-        self.signing_keys, self.ttl = signing_keys, ttl
+    def __init__(self, accepted_keys, ttl):
+        self.accepted_keys, self.ttl = accepted_keys, ttl
         self._decode_once = lru_cache(VERIFY_CACHE_SIZE)(self._decode)
 
     def sign(self, username):
@@ -35,7 +35,7 @@ class Tokens:
             "aud": AUDIENCE,
             "jti": secrets.token_urlsafe(9),
         }
-        return jwt.encode(claims, self.signing_keys[0], ALGORITHM)
+        return jwt.encode(claims, self.accepted_keys[0], ALGORITHM)
 
     def verify(self, token):
         """The user's name, or None if the token isn't one that we would issue now."""
@@ -53,7 +53,7 @@ class Tokens:
 
         Raises PyJWTError, which lru_cache doesn't remember: invalid tokens push no good one out.
         """
-        for key in self.signing_keys:
+        for key in self.accepted_keys:
             try:
                 claims = jwt.decode(
                     token,
@@ -84,7 +84,7 @@ def is_username(text):
     return 0 < len(text) <= MAX_USERNAME_CHARS and text.isprintable()
 
 
-def signing_keys_from(environ):
+def accepted_keys_from(environ):
     """JWT_SECRET, which signs, then JWT_SECRET_PREVIOUS, which is still accepted; [] if unset.
 
     Raises SystemExit with a sentence if one of them can't be used.

@@ -1,6 +1,7 @@
 """A client that writes bytes, for what no well-behaved client would send."""
 
 import contextlib
+import json
 import re
 import socket
 import time
@@ -27,6 +28,14 @@ class Reply:
     headers: httpx.Headers
     body: bytes
 
+    def has_message(self) -> bool:
+        """Whether the body is JSON with a sentence in `message`."""
+        try:
+            message = json.loads(self.body)["message"]
+        except (ValueError, TypeError, KeyError):
+            return False
+        return isinstance(message, str) and len(message) > 5
+
 
 class Connection:
     """A connection to the app; it closes with the block."""
@@ -42,6 +51,7 @@ class Connection:
         self.socket.connect(("127.0.0.1", app.server.port))
         self.file = self.socket.makefile("rb")
         self.counted = 0
+        self.heard = b""  # what `is_ended` read
 
     def __enter__(self) -> "Connection":
         return self
@@ -90,12 +100,14 @@ class Connection:
                 rest = data[-8:]  # too short for one that has been counted
 
     def is_ended(self, seconds: float = 5) -> bool:
-        """Whether the server hangs up within this time; what it sends until then is dropped."""
+        """Whether the server hangs up within this time; `heard` keeps what it sends until then."""
         deadline = time.monotonic() + seconds
         try:
             while (left := deadline - time.monotonic()) > 0:
                 self.socket.settimeout(left)
-                if not self.socket.recv(65536):
+                data = self.socket.recv(65536)
+                self.heard += data
+                if not data:
                     return True
         except TimeoutError:
             return False
@@ -173,7 +185,27 @@ MALFORMED_BODIES = {
     "a chunk of 0_2 bytes": chunked(b"0_2\r\nab\r\n0\r\n\r\n"),
     "a chunk without a size": chunked(b"\r\nab\r\n0\r\n\r\n"),
     "a chunk longer than its size": chunked(b"1\r\nab\r\n0\r\n\r\n"),
+    "a chunk that ends in XX": chunked(b"2\r\nabXX0\r\n\r\n"),
     "Content-Length beside chunked": get(b"Content-Length: 5", b"Transfer-Encoding: chunked")
     + b"0\r\n\r\n",
     "a chunked body under HTTP/1.0": chunked(b"0\r\n\r\n").replace(b"HTTP/1.1", b"HTTP/1.0"),
+}
+
+# Larger than a server should read, and the status that says so.
+TOO_LARGE = {
+    "100,000 bytes": (post("/orders", b" " * 100_000), 413),
+    "100,000 bytes in chunks": (
+        b"POST /orders HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"3e8\r\n%b\r\n" % (b" " * 1000) * 100,
+        413,
+    ),
+    "a URL of 20,000 bytes": (GET.replace(b"/", b"/" + b"a" * 20_000, 1), 414),
+    "200 headers": (get(*[b"X-Filler: a"] * 200), 431),
+    "a header of 100,000 bytes": (get(b"X-Filler: " + b"a" * 100_000), 431),
+}
+
+# Rare, but as RFC 9112 has it (section 7.1), and another request behind it.
+UNUSUAL = {
+    "a chunk with an extension": chunked(b"2;a=b\r\nab\r\n0\r\n\r\n") + GET,
+    "a trailer after the last chunk": chunked(b"2\r\nab\r\n0\r\nX-Sum: 7\r\n\r\n") + GET,
 }

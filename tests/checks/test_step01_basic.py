@@ -575,6 +575,10 @@ def test_body_of_16_kib_is_read(app, product):
     body = json.dumps({"product_id": product["id"], "quantity": 1}).ljust(16384)
     answer = app.post("/orders", content=body, headers=JSON | app.authorization())
     expect(answer.status == 201, "POST /orders with 16,384 bytes", answer, "201: no byte too many")
+    chunks = (body[at : at + 4096].encode() for at in range(0, len(body), 4096))
+    answer = app.post("/orders", content=chunks, headers=JSON | app.authorization())
+    did = "POST /orders with 16,384 bytes in chunks"
+    expect(answer.status == 201, did, answer, "201: no byte too many")
     did = "POST /orders with Expect: 100-continue, whose client waits before it sends 16,384 bytes"
     lines = [f"{name}: {value}" for name, value in app.authorization().items()]
     whole = rawhttp.post("/orders", body.encode(), "Expect: 100-continue", *lines)
@@ -609,6 +613,13 @@ def test_small_body_in_chunks_is_read(app, product):
     chunks = (body[i : i + 10] for i in range(0, len(body), 10))
     answer = app.post("/orders", content=chunks, headers=JSON | app.authorization())
     expect(answer.status == 201, "POST /orders with a small body in chunks", answer, "201")
+    lines = [f"{name}: {value}" for name, value in app.authorization().items()]
+    whole = rawhttp.post("/orders", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body), *lines)
+    whole = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: Chunked", whole)
+    with rawhttp.Connection(app, timeout=5) as client:
+        reply = client.send(whole).reply()
+    did = "POST /orders with Transfer-Encoding: Chunked, in a capital"
+    expect(reply and reply.status == 201, did, reply or "no answer", "201")
 
 
 def test_malformed_chunks_are_a_400(app, db, product):

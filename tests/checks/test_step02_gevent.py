@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import threading
 import time
@@ -220,21 +221,52 @@ def test_malformed_request_is_refused(app):
     def refused(what, data):
         did = f"sent a request with {what}, and one more behind it"
         with rawhttp.Connection(app, timeout=3) as client:
-            statuses = [reply.status for reply in client.send(data + rawhttp.GET).replies()]
+            replies = client.send(data + rawhttp.GET).replies()
+            statuses = [reply.status for reply in replies]
             got = " and ".join(map(str, statuses)) or "no answer"
             good = sum(status < 400 for status in statuses)
             may_be_good = what in rawhttp.MALFORMED_BODIES  # the app may not need the body
             expect(good <= may_be_good, did, got, "400, or no answer")
             expect(500 not in statuses, did, got, "400, or no answer")
             expect(client.is_ended(1), did, f"{got}, and no end of the connection", "a hang-up")
+            if good < len(replies):
+                expect_refusal(replies[-1], did)
+
+    def too_large(what, request):
+        data, status = request
+        did = f"sent a request with {what}"
+        with rawhttp.Connection(app, timeout=3) as client:
+            reply = client.send(data).reply()
+            got = f"status {reply.status}" if reply else "no answer"
+            expect(reply and reply.status == status, did, got, f"{status}", hint="too_large")
+            expect_refusal(reply, did)
+
+    def answered(what, data):
+        did = f"sent a request with {what}, and one more behind it"
+        with rawhttp.Connection(app, timeout=3) as client:
+            client.send(data)
+            statuses = [reply.status for reply in (client.reply(), client.reply()) if reply]
+            got = " and ".join(map(str, statuses)) or "no answer"
+            expect(statuses == [200, 200], did, got, "200 and 200", hint="unusual")
 
     expect_each(rawhttp.MALFORMED_HEADS | rawhttp.MALFORMED_BODIES, refused)
+    expect_each(rawhttp.TOO_LARGE, too_large)
+    expect_each(rawhttp.UNUSUAL, answered)
     expect(first_answer(app, 5) is not None, "GET / after all that", "no answer", "200")
     order = {"product_id": 0, "quantity": 0, "note": rawhttp.PRIVATE}
     app.post("/orders", order, headers={"Cookie": rawhttp.PRIVATE} | app.authorization())
     repeated = [line for line in app.output().splitlines() if rawhttp.PRIVATE in line]
     did = "sent malformed requests with a word of the client's; looked for it in the app's output"
     expect(not repeated, did, f"{len(repeated)} lines with it", "none: it may be a password")
+
+
+def expect_refusal(reply: rawhttp.Reply, did: str) -> None:
+    """An answer of the server itself is one for programs too, and it says that it is the last."""
+    told = f"{reply.status}, {reply.body[:60]!r}"
+    expect(reply.has_message(), did, told, '{"message": a sentence}', hint="message")
+    closes = reply.headers.get("Connection", "(none)")
+    got = f"{reply.status}, Connection: {closes}"
+    expect(closes.lower() == "close", did, got, "Connection: close", hint="last_answer")
 
 
 def test_slow_request_is_cut_off(launch):
@@ -258,6 +290,12 @@ def test_slow_request_is_cut_off(launch):
             timeout = TIMEOUTS.get(SLOW[what][2], 0)
             got = f"cut off after {ended[what] - started:.1f} s"
             expect(ended[what] - started > timeout * 0.9, did, got, f"cut off after {timeout} s")
+            heard = clients[what].heard
+            last = heard.rpartition(b"HTTP/1.1 ")[2]
+            sentence = re.search(rb'\{"message": ?".{6,}"\}', last)
+            told = last.startswith(b"200") or sentence or not heard
+            expected = '408 with {"message": a sentence}, or no answer'
+            expect(told, did, f"{last[:60]!r}", expected, hint="message")
 
         expect_each(clients, cut_off)
         answer = other.reply()

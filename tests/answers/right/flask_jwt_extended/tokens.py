@@ -17,9 +17,9 @@ MIN_SECRET_BYTES = 32
 class Tokens:
     """The extension knows one key for each app: so each key has an app, which serves nothing."""
 
-    def __init__(self, signing_keys, ttl):
+    def __init__(self, accepted_keys, ttl):
         self.ttl = ttl
-        self.apps = [self.app_with(key) for key in signing_keys]
+        self.apps = [self.app_with(key) for key in accepted_keys]
 
     def app_with(self, key):
         app = Flask("tokens")
@@ -60,7 +60,7 @@ def is_username(text):
     return 0 < len(text) <= 64 and text.isprintable()
 
 
-def signing_keys_from(environ):
+def accepted_keys_from(environ):
     if "JWT_SECRET" not in environ:
         return []
     return [

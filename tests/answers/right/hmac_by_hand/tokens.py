@@ -15,8 +15,8 @@ KINDS = {"sub": str, "iat": int, "exp": int, "iss": str, "aud": str, "jti": str}
 
 
 class Tokens:
-    def __init__(self, signing_keys, ttl):
-        self.keys, self.ttl = signing_keys, ttl
+    def __init__(self, accepted_keys, ttl):
+        self.keys, self.ttl = accepted_keys, ttl
 
     def sign(self, username):
         now = int(time.time())
@@ -56,7 +56,7 @@ def is_username(text):
     return 0 < len(text) <= 64 and text.isprintable()
 
 
-def signing_keys_from(environ):
+def accepted_keys_from(environ):
     names = [name for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS") if name in environ]
     if "JWT_SECRET" not in names:
         return []
