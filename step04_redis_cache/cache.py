@@ -54,8 +54,8 @@ class Cache:
         except BaseException:  # An error isn't cached, and other requests needn't wait for it.
             self.call_redis(lambda: self.lease.release(token))
             raise
-        self.call_redis(lambda: self.lease.store(token, body, self.ttl))
-        return body, self.ttl, "MISS"
+        stored = self.call_redis(lambda: self.lease.store(token, body, self.ttl))
+        return body, self.ttl, "MISS" if stored else "BYPASS"
 
     def _look(self, token):
         """The cached body and the seconds that it has left, or LEASE_GRANTED, or LEASE_HELD."""

@@ -36,9 +36,9 @@ return granted and 1 or 0
 # order has deleted it, another process may own it now, and our value may be older than the order.
 # Checking and storing must be one atomic step, or the order could come between the two.
 STORE_IF_LEASED = """
-if redis.call('MGET', KEYS[2])[1] ~= ARGV[1] then return end
+if redis.call('MGET', KEYS[2])[1] ~= ARGV[1] then return 0 end
 if ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end
-redis.call('DEL', KEYS[2])
+return redis.call('DEL', KEYS[2])
 """
 
 
@@ -56,8 +56,11 @@ class Lease:
         return reply if isinstance(reply, bytes) else LEASE_GRANTED if reply else LEASE_HELD
 
     def store(self, token, value, ttl):
-        """Store `value` for `ttl` seconds and give the lease back, if `token` still owns it."""
-        self._store_if_leased(self.keys, [token, value, ttl])
+        """Store `value` for `ttl` seconds and give the lease back, if `token` still owns it.
+
+        Returns whether it did. Raises RedisError.
+        """
+        return bool(self._store_if_leased(self.keys, [token, value, ttl]))
 
     def release(self, token):
         """Give the lease back without storing anything, if `token` still owns it."""

@@ -163,6 +163,8 @@ MALFORMED_HEADS = {
     "Transfer-Encoding: gzip": get(b"Transfer-Encoding: gzip"),
     "Transfer-Encoding: xchunked": get(b"Transfer-Encoding: xchunked"),
     "Transfer-Encoding: chunked, gzip": get(b"Transfer-Encoding: chunked, gzip"),
+    "Transfer-Encoding: a no-break space and chunked": get(b"Transfer-Encoding: \xa0chunked"),
+    "Content-Length: a next-line character and 0": get(b"Content-Length: \x850"),
     "lines that end with a bare LF": GET.replace(b"\r\n", b"\n"),
     "a space before the colon": get(b"Content-Length : 5"),
     "a header without a colon": get(b"Content-Length"),

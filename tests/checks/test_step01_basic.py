@@ -225,7 +225,7 @@ def test_report_adds_up(app, db, redis):
     got = f"{amount(calls, 'statement')} on orders, {amount(rows, 'row')}"
     few = calls <= 3 and rows <= 100
     expect(few, "GET /data", got, "PostgreSQL adds up: a statement or two, a row for a category")
-    db.query("INSERT INTO products VALUES (5002, 'Old Clock', 'Antiques', 250, 3)")
+    db.query("INSERT INTO products VALUES (5002, 'Old Clock', 'Antiques', 300, 3)")
     order = placed_elsewhere(db, app, 5002)
     redis.flushall()  # From step 4 on the report is kept there, for as long as the step says.
     again = (app.get("/data").json() or {}).get("report") or []
@@ -289,8 +289,12 @@ def test_order_is_kept(app, db, product):
         answer = app.order(product["id"], 3)
         again = app.get(f"/orders/{order['id']}", headers=app.authorization())
     total = (answer.json() or {}).get("total_cents")
+    ids = [order["id"], (answer.json() or {}).get("id")]
     did = f"{did}, changed the price to 1 cent in PostgreSQL, the same order"
     expect(total == 3, did, answer, "total_cents 3: the price as it is now")
+    moments = db.query("SELECT created_at FROM orders WHERE id = ANY(%s) ORDER BY id", ids)
+    got = f"created_at is {moments[0][0]} and {moments[-1][0]}"
+    expect(moments[0] < moments[-1], did, got, "the moment of each order", hint="moment")
     did = f"{did}, then GET /orders/<id> of the first"
     expect(again.json() == order, did, again, f"the order as it was: {order}")
 
@@ -415,7 +419,7 @@ def test_repeated_order_is_placed_once(app, db, product):
     expect(another.status == 201, "the same order with another Idempotency-Key", another, "201")
     expect_kept(db, product, before, "the same order with another key", orders=2, stock=0)
     for name, keys in ALIKE.items():
-        one, two = (f"{id}{key}" for key in keys)
+        one, two = (key.format(id) for key in keys)
         again = [order(app, id + 1, 1, key) for key in (one, two, one)]
         did = f"POST /orders with two Idempotency-Keys that {name}, then with the first again"
         expect(counts(again) == "3 × 201", did, counts(again), "3 × 201")
@@ -434,14 +438,15 @@ def test_repeated_order_is_placed_once(app, db, product):
     expect(distinct, "twice the same POST /orders without a key", got, "two orders")
 
 
-# Two keys each, behind a prefix of at most 50 letters.
+# Two keys each, with a number of at most 50 digits in the place of {}.
 ALIKE = {
-    "are of 205 letters and differ in the last": ("k" * 204 + "a", "k" * 204 + "b"),
-    "are of 205 letters and differ in the first": ("a" + "k" * 204, "b" + "k" * 204),
-    "are the same number": (".0", ".00"),
-    "are the same pattern": (":a%", ":a_"),
-    "differ in a quote": (":'", ':"'),
-    "differ in case": (":chair", ":Chair"),
+    "are of 205 letters and differ in the last": ("{}" + "k" * 204 + "a", "{}" + "k" * 204 + "b"),
+    "are of 205 letters and differ in the first": ("{}a" + "k" * 204, "{}b" + "k" * 204),
+    "are the same number": ("{}.0", "{}.00"),
+    "are the same pattern": ("{}:a%", "{}:a_"),
+    "differ in a quote": ("{}:'", '{}:"'),
+    "differ in the quotes around them": ("{}:rug", '"{}:rug"'),
+    "differ in case": ("{}:chair", "{}:Chair"),
 }
 
 
@@ -498,7 +503,9 @@ def test_lost_commit_is_told_honestly(launch, db, product, services):
 def test_broken_order_leaves_nothing(app, db, product, services, table):
     before = orders_of(db, product)
     body = {"product_id": product["id"], "quantity": 1}
-    request = Request("POST", "/orders", body, app.authorization())
+    key = f"tulip-{product['id']}"
+    headers = app.authorization() | {"Idempotency-Key": key}
+    request = Request("POST", "/orders", body, headers)
     did = f"POST /orders, whose connection is ended while it waits for the table {table}"
     with table_locked(services, table):
         burst = Burst(app, [request])
@@ -509,6 +516,9 @@ def test_broken_order_leaves_nothing(app, db, product, services, table):
     expect(answer and answer.status in (201, 503), did, answer or "no answer", "503")
     orders = 1 if answer.status == 201 else 0  # An app may have tried again.
     expect_kept(db, product, before, did, orders=orders, stock=1000 - orders)
+    said = [line for line in app.output().splitlines() if key in line]
+    got = f"{amount(len(said), 'line')} of output with its Idempotency-Key"
+    expect(not said, did, got, "none: it may be a secret of the client's", hint="output")
 
 
 def test_dead_connection_spoils_no_answer(launch, product, services):

@@ -59,8 +59,13 @@ def test_slow_query_stops_nobody(app, db, product, services):
         eventually(lambda: len(queued(app, db)) >= 12, 3)
         other = Burst(app, [Request("GET", f"/products/{product['id'] + 1}")])
         answered = other.over(5)
+        before = cpu_seconds(app)
+        time.sleep(QUIET)
+        busy = (cpu_seconds(app) - before) / QUIET
     orders.answers()
     expect(answered, did, "no answer while the orders waited", "200 at once")
+    did = "12 orders wait for a locked row; looked at the processor's time of the app"
+    expect(busy < 0.1, did, f"busy for {busy:.0%} of the wait", "next to nothing: they only wait")
 
 
 QUIET = 0.4  # seconds
@@ -87,6 +92,16 @@ def test_postgresql_connections_are_limited(launch, db, product, services):
 
 
 def test_kept_connection_has_no_stall(app):
+    connection = connect(app, timeout=5)
+    for path, status in (("/products/0", 404), ("/", 200)):
+        did = "GET /products/0, which is a 404, then GET / on the same connection"
+        kept_open = path != "/" or connection.sock is not None
+        expect(kept_open, did, "the server closed it after the 404", "200 and 200", hint="errors")
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        expect(answer.status == status, f"GET {path}", answer.status, f"{status}")
+    connection.close()
     for _ in range(3):  # a busy machine may delay one series, a stall is in all of them
         kept, fresh = usual_times(app)
         if kept < 3 * fresh:
@@ -138,14 +153,19 @@ def test_two_hundred_clients_stay_connected(app):
 
 
 def test_order_survives_sigterm(launch, db, product, services):
-    app = launch(fresh=True)
+    app = launch(fresh=True, SUPPLIER_DELAY=SUPPLIER)
+    app.authorization()
     idle = connect(app)
     timed_get(idle)
-    did = "an order is in flight and a client sits idle, then SIGTERM"
+    did = "an order and GET /async are in flight and a client sits idle, then SIGTERM"
+    asked = Burst(app, [Request("GET", "/async")])
     with held_order(app, db, product, services) as order:
         app.server.process.send_signal(signal.SIGTERM)
         stopped = time.monotonic()
         eventually(lambda: is_over(app), 1.2)  # longer than the second that gevent's stop() gives
+    supplied = asked.answers()[0]
+    got = supplied or "no answer"
+    expect(supplied and supplied.status == 200, did, got, "200 for GET /async", hint="reads")
     answer = order()
     ended = eventually(lambda: is_over(app), 10)
     end = f"; the process ended {time.monotonic() - stopped:.1f} s after SIGTERM"
@@ -331,22 +351,30 @@ SLOW = {
     "half a body, then a byte at a time": (rawhttp.HALF_A_LONG_BODY, b" ", "REQUEST_TIMEOUT"),
     "a chunk at a time": (rawhttp.chunked(b""), b"1\r\n \r\n", ""),
     "an empty line at a time": (b"\r\n", b"\r\n", ""),
+    "a malformed request, then a byte at a time": (rawhttp.get(b"Content-Length: 0x5"), b"a", ""),
     "nothing": (b"", b"", "KEEP_ALIVE_TIMEOUT"),
     "one request, and then nothing": (rawhttp.GET, b"", "KEEP_ALIVE_TIMEOUT"),
 }
 
 
 def test_slow_clients_leave_room(launch):
-    app = launch(MAX_CLIENTS=20)
+    app = launch(MAX_CLIENTS=20, SUPPLIER_DELAY=SUPPLIER)
     before = open_files(app)
     did = "60 clients send half a request, with MAX_CLIENTS=20, meanwhile GET /"
     with ExitStack() as stack:
+        waiting = stack.enter_context(rawhttp.Connection(app, timeout=5))
+        waiting.send(rawhttp.GET.replace(b"/", b"/async", 1))
+        expect(first_answer(app, 5) is not None, did, "no answer before", "200")
         for _ in range(60):
             stack.enter_context(rawhttp.Connection(app)).send(rawhttp.HALF_A_HEAD)
         answered = first_answer(app, 5)
         expect(answered is not None, did, "no answer", "200")
         few = eventually(lambda: open_files(app) <= before + 25, 5)
         expect(few, did, f"{open_files(app) - before} connections open", "about 20 at most")
+        reply = waiting.reply()
+        served = f"GET /async, which takes {SUPPLIER} s, then {did}"
+        got = reply or "no answer"
+        expect(reply and reply.status == 200, served, got, "200", hint="being_answered")
         late = [stack.enter_context(rawhttp.Connection(app, timeout=5)) for _ in range(5)]
         expect(first_answer(app, 5) is not None, did, "no answer", "200")  # All five are in.
         replies = [client.send(rawhttp.GET).reply() for client in late]
@@ -357,7 +385,7 @@ def test_slow_clients_leave_room(launch):
 
 
 def test_hostile_requests_leave_nothing_behind(app):
-    did = f"{HOSTILE:,} malformed requests of 16 KB and hang-ups, {UNKNOWN_PATHS:,} unknown paths "
+    did = f"{HOSTILE:,} malformed requests of 16 KB and hang-ups, {URLS:,} different URLs "
     did += "of 4 KB, while one client is silent"
     with rawhttp.Connection(app) as silent:
         silent.send(rawhttp.HALF_A_HEAD)
@@ -369,8 +397,9 @@ def test_hostile_requests_leave_nothing_behind(app):
         for number in range(HOSTILE):
             hostile_request(app, number)
         with rawhttp.Connection(app) as client:
-            for number in range(0, UNKNOWN_PATHS, 20):
-                paths = [f"/{n}?{'x' * 3800}" for n in range(number, number + 20)]
+            for number in range(0, URLS // 2, 10):
+                some = range(number, number + 10)
+                paths = [path for n in some for path in (f"/{n}?{FILLER}", f"/?{n}{FILLER}")]
                 client.send(b"".join(rawhttp.GET.replace(b"/", p.encode(), 1) for p in paths))
                 last = [client.reply() for _ in paths][-1]
                 if last is None:  # the server keeps no connection
@@ -397,7 +426,8 @@ def test_hostile_requests_leave_nothing_behind(app):
 
 
 HOSTILE = 1000
-UNKNOWN_PATHS = 2000
+URLS = 2000
+FILLER = "x" * 3800
 ENDLESS_BYTES = 16 * 2**20
 # What a client sends at first, and what it then sends without end.
 ENDLESS = {
