@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from activity import hung, queued
 from blackbox import SUPPLIER, CheckFailed, Request, amount, counts, eventually, expect
-from bursts import Burst
+from bursts import Burst, order_request
 from commands import command_count, expect_expiry_with_value, watched
 from locks import held_order, table_locked
 from postgres_proxy import proxied
@@ -400,11 +400,20 @@ def test_hung_redis_is_left_alone(launch, db, product):
             before = len(connections)
             expect_order(app, product)
             asked += len(connections) > before
+        for _ in range(3):  # Until it asks again: an app may leave Redis alone for some seconds.
+            time.sleep(1.1)
+            before = len(connections)
+            app.together([order_request(app, product)] * 10)
+            if tries := len(connections) - before:
+                break
     expect(connections, did, "the app never connected to it", "a connection or two")
     expect(asked < 10, did, f"{asked} of the orders asked Redis", "hardly any, after the first")
+    did = f"{silent}; after a moment 10 orders at once"
+    got = f"{tries} new connections to it"
+    expect(tries <= 4, did, got, "1, and 1 more for a retry", hint="half_open")
 
 
-def test_full_redis_is_not_missed(app, db, redis, product):
+def test_full_redis_is_not_missed(app, db, redis, product, services):
     fresh(app, redis)
     usual = redis.config_get("maxmemory*")
     redis.config_set("maxmemory-policy", "noeviction")
@@ -416,6 +425,17 @@ def test_full_redis_is_not_missed(app, db, redis, product):
             redis.config_set(name, usual[name])
     did = "Redis was full, has room again, "
     expect_report(warm(app, did), db, f"{did}GET /data")
+    password = services.valkey.password
+    redis.config_set("requirepass", "changed")
+    redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    try:
+        did = "Redis has another password, GET /data"
+        expect_report(app.get("/data"), db, did)
+    finally:
+        redis.config_set("requirepass", password)
+    said = [line for line in app.server.output().splitlines() if password in line]
+    got = f"{amount(len(said), 'line')} of output with the password of REDIS_URL"
+    expect(not said, did, got, "none", hint="password")
 
 
 def test_order_is_seen_by_another_process(app, other, db, redis, product):

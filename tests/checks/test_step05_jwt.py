@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 import rawhttp
+from activity import backends
 from blackbox import (
     JWT_SECRET,
     PATIENCE,
@@ -55,7 +56,7 @@ from logins import (
 )
 from refused import BAD_ORDERS, IDEMPOTENCY_KEYS
 from tables import expect_each
-from usage import open_files, threads
+from usage import cpu_seconds, memory, open_files, threads
 from werkzeug.security import generate_password_hash
 
 GUARDED = {"iat": int, "exp": int, "sub": str, "iss": str, "aud": str, "jti": str}
@@ -156,6 +157,10 @@ def test_token_carries_six_claims(app):
     distinct = read(token_of(app, ADMIN))[1].get("jti") != claims["jti"]
     did, got = "POST /login twice", "the same jti in both tokens"
     expect(distinct, did, got, "a jti for each token", hint="same_jti")
+    ids = [read(token_of(app, ADMIN))[1].get("jti", "") for _ in range(3)]
+    halves = {id[: max(1, len(id) // 2)] for id in ids}
+    did, got = "POST /login three times", f"jti: {', '.join(ids)}"
+    expect(len(halves) > 1, did, got, "random ones, which two processes can't share", "counted_jti")
     wishes = {"sub": "alice", "exp": now() + 10**9, "ttl": 10**9, "expires_in": 10**9, "jti": "1"}
     answer = app.post("/login", ADMIN | wishes)
     did = f"POST /login as admin, with {', '.join(wishes)} in the body"
@@ -233,10 +238,12 @@ BODIES = {"json", "data", "files", "content"}  # options of a request
 
 
 def test_login_takes_the_same_time(app, costly):
-    seconds, told = {"admin": [], "nobody": []}, {}
+    seconds, work, told = {"admin": [], "nobody": []}, dict.fromkeys(("admin", "nobody"), 0.0), {}
     for _ in range(5):
         for name, times in seconds.items():
+            before = cpu_seconds(app)
             answer = app.post("/login", {"username": name, "password": "letmein"})
+            work[name] += cpu_seconds(app) - before
             expect_refused(answer, f"POST /login as {name} with a wrong password", challenge=False)
             times.append(answer.seconds)
             told[name] = set(answer.headers)
@@ -251,6 +258,14 @@ def test_login_takes_the_same_time(app, costly):
         "5 × POST /login as admin and 5 × as nobody, with a wrong password",
         f"for the user who exists it took {as_long(ratio)}",
         "about the same time for both: between a third and three times",
+    )
+    ratio = work["admin"] / max(work["nobody"], 0.01)
+    expect(
+        2 / 3 < ratio < 3 / 2,
+        "the same, and looked at the processor's time of the app",
+        f"for the user who exists it worked {as_long(ratio)}",
+        "about as much for both: an attacker averages many logins",
+        hint="cheaper",
     )
 
 
@@ -283,6 +298,22 @@ def test_token_is_needed(app, db, product):
 def test_odd_authorization_is_a_401(app, product):
     token = app.authorization()["Authorization"].removeprefix("Bearer ")
     expect_nobody(app, product, "an Authorization header", HEADERS, lambda make: make(token))
+    did = f"{REFUSED:,} × GET /me with different tokens of 1 KB, none of them good"
+    with rawhttp.Connection(app, timeout=5) as client:
+        before = memory(app)
+        for number in range(0, REFUSED, 20):
+            tokens = [f"{n}.{'x' * 990}.{token[-9:]}" for n in range(number, number + 20)]
+            requests = [rawhttp.get(f"Authorization: Bearer {t}".encode()) for t in tokens]
+            client.send(b"".join(r.replace(b"/", b"/me", 1) for r in requests))
+            last = [client.reply() for _ in requests][-1]
+            if last is None:  # the server keeps no connection
+                break
+        grown = memory(app) - before
+    print("GROWN", grown, last, file=open("/tmp/grown", "a"))
+    expect(grown < 6, did, f"{grown:.0f} MiB more memory", "no more than before", hint="remembered")
+
+
+REFUSED = 6000
 
 
 def test_no_other_way_leads_in(app, db, product):
@@ -471,6 +502,10 @@ def test_order_belongs_to_its_customer(app, db, product, services):
             answer,
             "404, as for an order that does not exist",
         )
+        told = {*answer.headers.items()} ^ {*none.headers.items()}
+        more = ", ".join(sorted({name for name, _ in told} - {"date"}))
+        did = f"GET /orders/<id> of {whose} order and of one that doesn't exist, as admin"
+        expect(not more, did, f"they differ in {more}", "the same headers", hint="headers")
 
     expect_each({"alice's": id, "nobody's": nobodys}, hidden)
     expect_each_their_own(app, db, product, id, services)
@@ -534,6 +569,16 @@ def expect_each_their_own(app, db, product, id, services):
     number = order().json()["id"]
     customer = db.value("SELECT customer FROM orders WHERE id = %s", number)
     expect(customer == "admin", did, f"an order of {customer}", "an order of admin", hint="at_once")
+    did = "orders of admin and of alice, which both wait for the table of products"
+    body = {"product_id": product["id"], "quantity": 1}
+    with table_locked(services, "products"):
+        both = [Request("POST", "/orders", body, headers) for headers in (admins, alices)]
+        bursts = [Burst(app, [request]) for request in both]
+        eventually(lambda: db.value(WAITING) == 2, 3)
+    numbers = [burst.answers()[0].json()["id"] for burst in bursts]
+    select = "SELECT customer FROM orders WHERE id = %s"
+    owners = [db.value(select, number) for number in numbers]
+    expect(owners == ["admin", "alice"], did, f"orders of {owners}", "each their own", "at_once")
     path = f"/orders/{id}"
     did = f"GET {path} as alice, whose order it is, and as admin, both wait in PostgreSQL"
     with table_locked(services, "orders"):
@@ -679,6 +724,10 @@ def test_login_clears_only_its_own_count(launch):
     )
     statuses = [app.post("/login", body).status for body in (WRONG, WRONG, ALICE, WRONG, WRONG)]
     expect(statuses == [401, 401, 200, 401, 429], did, statuses, "401, 401, 200, 401, 429")
+    did = "admin's right password from another address, then a wrong one from the first"
+    expect_other_address_free(app, did)
+    answer = app.post("/login", WRONG)
+    expect(answer.status == 429, did, answer, "429: an attacker's guesses stay counted")
 
 
 def test_guesses_at_two_processes_are_counted(launch, redis):
@@ -883,7 +932,7 @@ def test_unusable_secret_is_refused(try_to_start, launch):
         expect_sentence(output, PUBLIC_KEY, did)
 
 
-def test_password_is_looked_up_each_time(app, db):
+def test_password_is_looked_up_each_time(app, db, services):
     did = "POST /login as admin, changed admin's password in PostgreSQL, POST /login"
     for body in (ADMIN, WRONG):
         app.post("/login", body)
@@ -894,6 +943,18 @@ def test_password_is_looked_up_each_time(app, db):
         store(db, QUICK)
     expect(old.status == 401, f"{did} with the old one", old.status, "401")
     expect(new.status == 200, f"{did} with the new one", new.status, "200")
+    names = [f"user{number}" for number in range(10)]
+    logins = [Request("POST", "/login", {"username": n, "password": "letmein"}) for n in names]
+    for _ in range(2):
+        with table_locked(services, "users"):
+            burst = Burst(app, logins)
+            eventually(lambda: db.value(WAITING) == len(logins), 3)
+            for pid in backends(app, db):
+                db.query("SELECT pg_terminate_backend(%s, 5000)", pid)
+        burst.answers()
+    did = "PostgreSQL ended the connections of 20 logins, then POST /login"
+    answer = app.post("/login", ADMIN)
+    expect(answer.status == 200, did, answer, "200: none of them keeps its place", hint="places")
 
 
 def test_previous_secret_is_accepted(launch, app):

@@ -13,6 +13,11 @@ def cpu_seconds(app) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in family(app))
 
 
+def wakeups(app) -> int:
+    """How often the system has woken its main thread from a wait, up to now."""
+    return sum(process.num_ctx_switches().voluntary for process in family(app))
+
+
 def memory(app) -> float:
     """In MiB."""
     return sum(process.memory_info().rss for process in family(app)) / 2**20
