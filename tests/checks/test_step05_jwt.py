@@ -309,7 +309,6 @@ def test_odd_authorization_is_a_401(app, product):
             if last is None:  # the server keeps no connection
                 break
         grown = memory(app) - before
-    print("GROWN", grown, last, file=open("/tmp/grown", "a"))
     expect(grown < 6, did, f"{grown:.0f} MiB more memory", "no more than before", hint="remembered")
 
 
