@@ -602,10 +602,12 @@ def test_key_belongs_to_its_customer(app, db, product):
     ids = []
     for customer in (ALICE, ADMIN):
         headers = app.authorization(**customer) | {"Idempotency-Key": key}
-        first, again = (app.post("/orders", body, headers=headers) for _ in range(2))
-        ok = first.status == again.status == 201 and first.body == again.body
-        got = f"{customer['username']} got {first}, then {again}"
-        expect(ok, did, got, "201, and the same for the order repeated")
+        first = app.post("/orders", body, headers=headers)
+        for token in (headers, headers | bearer(token_of(app, customer))):
+            again = app.post("/orders", body, headers=token)
+            ok = first.status == again.status == 201 and first.body == again.body
+            got = f"{customer['username']} got {first}, then {again}"
+            expect(ok, did, got, "201, and the same for the order repeated, also after a new login")
         ids.append(first.json()["id"])
     rows = db.query("SELECT customer FROM orders WHERE id = ANY(%s) ORDER BY id", ids)
     got = f"orders {ids} of {[customer for (customer,) in rows]}"
