@@ -588,6 +588,8 @@ def test_body_of_16_kib_is_read(app, product):
     answer = app.post("/orders", content=chunks, headers=JSON | app.authorization())
     did = "POST /orders with 16,384 bytes in chunks"
     expect(answer.status == 201, did, answer, "201: no byte too many")
+    answer = app.post("/orders", content=body + " ", headers=JSON | app.authorization())
+    expect_error(answer, "POST /orders with 16,385 bytes", 413)
     did = "POST /orders with Expect: 100-continue, whose client waits before it sends 16,384 bytes"
     lines = [f"{name}: {value}" for name, value in app.authorization().items()]
     whole = rawhttp.post("/orders", body.encode(), "Expect: 100-continue", *lines)
