@@ -21,8 +21,8 @@ from usage import cpu_seconds
 
 @pytest.fixture
 def app(launch):
-    """A supplier slow enough to be timed, a pool patient enough for a slow machine."""
-    return launch(SUPPLIER_DELAY=SUPPLIER, POOL_TIMEOUT=20)
+    """A supplier slow enough to be timed."""
+    return launch(SUPPLIER_DELAY=SUPPLIER)
 
 
 def test_root_tells_the_step(app):

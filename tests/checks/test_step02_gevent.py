@@ -21,8 +21,8 @@ from usage import cpu_seconds, is_connected, memory, open_files, threads, wakeup
 
 @pytest.fixture
 def app(launch):
-    """A supplier slow enough to be timed, a pool patient enough for a slow machine."""
-    return launch(SUPPLIER_DELAY=SUPPLIER, POOL_TIMEOUT=20)
+    """A supplier slow enough to be timed."""
+    return launch(SUPPLIER_DELAY=SUPPLIER)
 
 
 def test_waits_overlap(app):
@@ -73,7 +73,7 @@ QUIET = 0.4  # seconds
 
 
 def test_postgresql_connections_are_limited(launch, db, product, services):
-    app = launch(DB_CONNECTIONS=4, POOL_SIZE=4, MAX_OVERFLOW=0, POOL_TIMEOUT=20)
+    app = launch(DB_CONNECTIONS=4, POOL_SIZE=4, MAX_OVERFLOW=0)
     limit = "DB_CONNECTIONS=4 (from step 3 on POOL_SIZE=4, MAX_OVERFLOW=0)"
     did = f"12 clients order at once a product whose row is locked, with {limit}"
     with row_locked(services, product["id"]):

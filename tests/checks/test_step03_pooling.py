@@ -269,7 +269,8 @@ def test_long_query_is_ended(launch, db, product, locked, orders_locked, redis):
         if full.status == 503:
             break
     told = "2 orders hold all connections, POOL_TIMEOUT is 0: GET /products/<id>"
-    expect(full.status == 503, told, full, "503: nobody waits for a connection", hint="zero")
+    got = f"{full.status}"
+    expect(full.status == 503, told, got, "503: nobody waits for a connection", hint="zero")
     redis.flushall()
     did = f"GET /data, which waits for a locked table; STATEMENT_TIMEOUT is {LIMIT} s"
     with orders_locked():

@@ -474,7 +474,7 @@ def test_orders_do_not_starve_reports(app, behind, db, postgres_proxy, redis, pr
     forget(behind, redis)
     postgres_proxy.hold_reports_back(delay)
     # Several buyers, so that on a busy machine too an order comes during each report.
-    buyers = [threading.Thread(target=order_on) for _ in range(3)]
+    buyers = [threading.Thread(target=order_on) for _ in range(6)]
     for buyer in buyers:
         buyer.start()
     try:
@@ -661,7 +661,7 @@ def orders_and_reports(app, db, product, trouble: str):
 @pytest.fixture
 def other(launch):
     """A second process of the app: the one that the checks of step 2 have started already."""
-    return launch(SUPPLIER_DELAY=SUPPLIER, POOL_TIMEOUT=20)
+    return launch(SUPPLIER_DELAY=SUPPLIER)
 
 
 @pytest.fixture(scope="session")

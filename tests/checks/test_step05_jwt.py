@@ -259,7 +259,7 @@ def test_login_takes_the_same_time(app, costly):
         f"for the user who exists it took {as_long(ratio)}",
         "about the same time for both: between a third and three times",
     )
-    ratio = work["admin"] / max(work["nobody"], 0.01)
+    ratio = (work["admin"] + 0.01) / (work["nobody"] + 0.01)  # It may do none for either.
     expect(
         2 / 3 < ratio < 3 / 2,
         "the same, and looked at the processor's time of the app",
