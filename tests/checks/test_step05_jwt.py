@@ -154,6 +154,9 @@ def test_token_carries_six_claims(app):
     expect(kinds == wanted, "read the token's claims", kinds, f"{wanted}")
     life = claims["exp"] - claims["iat"]
     expect(life == 3600, "read the token's claims", f"exp - iat = {life}", "3600")
+    ours = claims["iss"], claims["aud"]
+    names = "flask-workshop", "shop"
+    expect(ours == names, "read the token's iss and aud", f"{ours}", f"{names}", hint="names")
     distinct = read(token_of(app, ADMIN))[1].get("jti") != claims["jti"]
     did, got = "POST /login twice", "the same jti in both tokens"
     expect(distinct, did, got, "a jti for each token", hint="same_jti")
@@ -259,9 +262,9 @@ def test_login_takes_the_same_time(app, costly):
         f"for the user who exists it took {as_long(ratio)}",
         "about the same time for both: between a third and three times",
     )
-    ratio = (work["admin"] + 0.01) / (work["nobody"] + 0.01)  # It may do none for either.
+    ratio = work["admin"] / max(work["nobody"], 0.01)
     expect(
-        2 / 3 < ratio < 3 / 2,
+        2 / 3 < ratio < 3 / 2 or max(work.values()) < 0.1,  # It may hash for neither.
         "the same, and looked at the processor's time of the app",
         f"for the user who exists it worked {as_long(ratio)}",
         "about as much for both: an attacker averages many logins",
