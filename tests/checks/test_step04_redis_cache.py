@@ -433,6 +433,7 @@ def test_full_redis_is_not_missed(app, db, redis, product, services):
         expect_report(app.get("/data"), db, did)
     finally:
         redis.config_set("requirepass", password)
+    warm(app, "Redis has the password again, ")
     said = [line for line in app.server.output().splitlines() if password in line]
     got = f"{amount(len(said), 'line')} of output with the password of REDIS_URL"
     expect(not said, did, got, "none", hint="password")
