@@ -110,11 +110,11 @@ class Remote:
     def port(self) -> int:
         address = httpx.URL(self.url)
         if address.host != "127.0.0.1":
-            pytest.skip("needs a server on 127.0.0.1")
+            pytest.skip("needs a server on 127.0.0.1, and this one is elsewhere")
         return address.port or 80
 
     def __getattr__(self, name: str):
-        pytest.skip("needs the app's process")
+        pytest.skip("needs the app's process, and only its URL is known")
 
 
 class App:
@@ -144,7 +144,7 @@ class App:
     def needs_settings(self) -> None:
         """Skip the check where the app runs already, so that we chose none of its settings."""
         if isinstance(self.server, Remote):
-            pytest.skip("needs to start the app with settings of its own")
+            pytest.skip("needs to start the app with settings of its own, and it runs already")
 
     def request(self, method: str, path: str, **options) -> Answer:
         """One request; where no answer comes, the check fails with that."""

@@ -33,7 +33,7 @@ def lane(pytestconfig):
 def services(lane):
     """PostgreSQL and Valkey of the checks' own, with a pristine shop."""
     if lane.target.url:
-        pytest.skip("needs the app's PostgreSQL and Redis")
+        pytest.skip("needs the app's PostgreSQL and Redis, and only its URL is known")
     return lane.services()
 
 
@@ -88,9 +88,10 @@ def launch(lane, request, shared, tmp_path_factory):
 
 def _reach(lane, fresh: bool = False, **settings) -> App:
     """The app that runs at the target's URL, for a check that needs no settings of its own."""
+    app = App(Remote(lane.target.url), lane.step)
     if fresh or not settings.items() <= USUAL.items():
-        pytest.skip("needs to start the app with settings of its own")
-    return App(Remote(lane.target.url), lane.step)
+        app.needs_settings()
+    return app
 
 
 def _not_started(server: Server, error: WorkshopError) -> dict:

@@ -93,7 +93,7 @@ def test_a_tiny_step_at_a_url_passes_fails_and_is_spared(tiny):
     assert (short.passed, short.by_assertion) == (False, True)
     assert "404 application/json" in short.message
     assert short.message.splitlines()[-1].startswith("also: 2 more cases: /products/5001, ")
-    assert aside.not_applicable == "needs the app's PostgreSQL and Redis"
+    assert aside.not_applicable == "needs the app's PostgreSQL and Redis, and only its URL is known"
     assert set(heard.ended) == {check.id for check in wanted}
 
 
@@ -124,9 +124,9 @@ def test_a_url_meets_the_checks_that_need_nothing_but_answers():
         "",
         "",
         "",
-        "needs to start the app with settings of its own",
-        "needs the app's PostgreSQL and Redis",
-        "needs the app's PostgreSQL and Redis",
+        "needs to start the app with settings of its own, and it runs already",
+        "needs the app's PostgreSQL and Redis, and only its URL is known",
+        "needs the app's PostgreSQL and Redis, and only its URL is known",
     ]
 
 

@@ -5,7 +5,7 @@ the settings, routes and patches at the top of a module never change; Cosmic Ray
 command, but it rewrites the files in place, and it leaves out no statement, argument or line of a
 script. Ours changes a copy of the folder, which the checks start as they start any app.
 
-What belongs to gunicorn and alternatives/ are left out: the checks never start them.
+gunicorn's files and alternatives/ are left out: the checks never start them.
 """
 
 import compileall
